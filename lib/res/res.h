@@ -1,0 +1,230 @@
+/* res: kernel resources. One resource is one file with its check, dump, restore and record side by
+ * side, and one line in the ordered tables of table.c. To add one, copy the smallest (umask.c, fd_eventfd.c).
+ *
+ * Two kinds of resources:
+ *   - state of a process or of its threads  -> struct res_ops   (res_table)
+ *   - what a descriptor can lead to         -> struct fd_ops    (fd_table)
+ *
+ * Checkpoint: all processes stand. For each process: check() of every resource; nothing is touched, and
+ * what is not supported is added by refuse() - all of it, not the first only. Then remote control of the
+ * leader begins (p->rem) and dump() of every resource runs in table order; then, for each
+ * thread, remote control of that thread (th->rem) and dump_thread(). Records go to p->out.
+ *
+ * Restart: verify() of every resource before anything is created; then tree, memory, descriptors
+ * (cr/restart.c), then restore() in table order per process, under remote control of its
+ * leader; threads are made; restore_thread() in table order per thread, the leader included;
+ * then late() per process, when every process of the job is complete. */
+#ifndef XOS_RES_H
+#define XOS_RES_H
+
+#include "common/buf.h"
+#include "common/err.h"
+#include "common/proc.h"
+#include "common/rec.h"
+#include "image/image.h"
+#include "tracee/tracee.h"
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/stat.h>
+
+/* Named limits for counts that come from an image. */
+enum {
+	RES_MAX_PROCS = 1 << 20,
+	RES_MAX_THREADS = 1 << 20,     /* of one process */
+	RES_MAX_FILES = 4 << 20,
+	RES_MAX_VMAS = 1 << 20,
+	RES_MAX_RECORDS = 8 << 20,     /* of one member */
+	RES_MAX_FD = 1 << 24,
+	RES_XSTATE_MAX = 64 << 10,
+	RES_SIGINFO_MAX = 1 << 16,     /* queued signals of one process */
+	RES_PIPE_MAX = 1 << 30,
+};
+#define RES_TASK_SIZE ((uint64_t)1 << 57)  /* no user address is above (5-level paging) */
+
+/* ------------------------------------------------------------------ checkpoint */
+
+struct dthread {
+	struct tthread *t;             /* regs, mask, rseq: lib/tracee */
+	pid_t tid, vtid;               /* here; and as the job sees it (innermost PID namespace) */
+	struct proc_status status;
+	struct proc_stat stat;
+	struct remote *rem;            /* during dump_thread of a thread that is not the leader */
+};
+struct dvma {                          /* one mapping, see mm.c */
+	struct proc_map *m;            /* in dproc.maps */
+	int kind;                      /* enum vma_kind */
+	uint32_t file;                 /* file or shm id, 0: none */
+};
+struct dproc {
+	pid_t pid, vpid;               /* here; and as the job sees it */
+	pid_t vppid, vpgid, vsid;      /* 0: outside the job (vppid, vpgid, vsid) */
+	bool zombie;
+	struct tracee *t;              /* NULL for zombies */
+	struct proc_stat stat;
+	struct proc_status status;
+	struct proc_maps maps;         /* with smaps' flags */
+	struct dvma *vmas; size_t nvmas;
+	struct dthread *thr; size_t nthr;
+	struct remote *rem;            /* the leader, during dump() */
+	struct buf out;                /* records of member task_PID */
+	struct mm_pages *pages;        /* which pages are saved: mm_pages.c */
+};
+
+/* An open file description, found by kcmp(2); held by at least one process of the job. */
+struct dfile {
+	uint32_t id;                   /* from 1 */
+	struct dproc *p; int fd;       /* where it was found first */
+	int lfd;                       /* our own duplicate (pidfd_getfd), -1 when refused by the kernel */
+	struct stat st;
+	unsigned flags;                /* O_ flags as in fdinfo, without O_CLOEXEC */
+	int64_t pos;
+	char *link;                    /* readlink of /proc/PID/fd/FD, " (deleted)" still on it */
+	char *info;                    /* /proc/PID/fdinfo/FD */
+	const struct fd_ops *ops;
+	bool std;                      /* somebody has it as 0, 1 or 2 */
+	struct dfile *next_hash;
+};
+
+struct dump_opts {
+	bool check_only;               /* -n */
+	uint64_t seen_limit;
+};
+struct dump {
+	struct dproc **procs; size_t nprocs;
+	struct dfile **files; size_t nfiles, capfiles;
+	struct dfile *hash[4096];
+	struct image_writer *img;      /* NULL during the check */
+	struct buf refusals;           /* lines "pid 12: fd 7: socket AF_NETLINK is not supported" */
+	size_t nrefusals;
+	struct buf files_out;          /* records of member `files` (in order of id) */
+	struct buf shm_out;            /* records of member `shm` */
+	struct shm_set *shm;           /* shared anonymous memory and memfds: shm.c */
+	uint32_t next_raw;             /* number for the next ghost_N, pipe_N member */
+	struct raw_pending *raws; size_t nraws; /* raw members to be written after the texts: dump_raw_later */
+	bool own_ns;                   /* members live in PID (and user) namespaces that xrestart made */
+	pid_t nsinit;                  /* its first process, not a member; 0 */
+};
+/* Adds a line to the list of what prevents the checkpoint. Never fails; returns 0 so that checks read well. */
+int refuse(struct dump *d, const struct dproc *p, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+struct dproc *dump_find(struct dump *d, pid_t vpid);   /* NULL when not a member */
+bool dump_has_pid(struct dump *d, pid_t pid);          /* by the PID as seen here */
+
+/* A raw member whose content is written after all text members, by reading `size` bytes at `off` of fd
+ * (a duplicate is kept). name is copied. Holes are written as zeros. */
+int dump_raw_fd(struct dump *d, const char *name, int fd, uint64_t off, uint64_t size, struct err *e);
+/* The same for a small content in memory (copied). */
+int dump_raw_mem(struct dump *d, const char *name, const void *p, size_t n, struct err *e);
+
+/* ------------------------------------------------------------------ restart */
+
+struct rthread {
+	pid_t tid;
+	struct rec_list *recs; size_t first, last; /* its records in the process' list: [first, last) */
+	size_t index;                  /* in tracee.thr */
+};
+struct rfd { int fd; uint32_t file; bool cloexec; };
+struct rproc {
+	pid_t pid, ppid, pgid, sid;    /* as the job sees them; 0: outside the job */
+	int exit_signal;
+	bool zombie; int exit_status;
+	struct rproc *parent;          /* NULL: child of the supervisor */
+	struct rproc **children; size_t nchildren;
+	struct rec_list recs;          /* of task_PID; thread records from recs index first_thread on */
+	struct rthread *thr; size_t nthr;
+	struct rfd *fds; size_t nfds;
+	struct rmm *mm;                /* mm_restore.c */
+	struct tracee *t;
+	struct remote *rem;            /* remote control of the thread at work */
+	bool helper;                   /* not in the image: a session or group leader that has gone, made for a moment */
+	bool created, mm_done;
+};
+struct rfile {
+	uint32_t id;
+	const struct fd_ops *ops;
+	struct rec rec;                /* its record, pointers into restore.files_list */
+	int fd;                        /* in the restorer, -1: not open */
+	void *priv;                    /* of its ops */
+};
+struct subst { char *id; char *target; };  /* -S ID=TARGET, -L OLD=NEW */
+struct restart_opts {
+	struct subst *subst; size_t nsubst;
+	struct subst *reloc; size_t nreloc;
+	bool trust;                    /* credentials may exceed what the image's owner has */
+	bool accept_changed;           /* files changed since the checkpoint are taken as they are */
+	bool tty;                      /* -t */
+	int std[3];                    /* what outside stdin, stdout, stderr are connected to */
+	uid_t image_owner;
+};
+struct restore {
+	struct image *img;
+	struct restart_opts *o;
+	struct rproc **procs; size_t nprocs;
+	struct rfile *files; size_t nfiles;     /* [id-1] */
+	struct rec_list files_list, shm_list, global_list;
+	struct rshm *shm; size_t nshm;          /* shm.c */
+	uint64_t boot;                 /* address of the boot area in every process */
+	uint64_t temp, temp_len;       /* where shared memory objects wait at, in every new process */
+	int fd_base;                   /* our own descriptors are at this number and above; see files.c */
+	int img_fd;                    /* the image, at or above fd_base, for pread in the target */
+	bool own_ns;                   /* we are init of new PID and user namespaces */
+};
+struct rproc *restore_find(struct restore *r, pid_t pid);
+struct rfile *restore_file(struct restore *r, uint32_t id); /* NULL when there is none */
+/* The first record of that type of a process, from index `from` on, before its thread records. Returns its
+ * index, or -1. *out is filled. */
+long rproc_rec(const struct rproc *p, const char *type, size_t from, struct rec *out);
+/* The same among the records of one thread. */
+long rthread_rec(const struct rproc *p, const struct rthread *th, const char *type, size_t from, struct rec *out);
+/* A path of the image after -L relocation; result in out[PATH_MAX]. */
+int restore_path(struct restore *r, const char *path, char *out, struct err *e);
+const char *restore_subst(struct restore *r, const char *id);  /* -S target for this id, or NULL */
+
+/* ------------------------------------------------------------------ the tables */
+
+struct res_ops {
+	const char *name;
+	int (*check)(struct dump *d, struct dproc *p, struct err *e);
+	int (*dump)(struct dump *d, struct dproc *p, struct err *e);
+	int (*dump_thread)(struct dump *d, struct dproc *p, struct dthread *th, struct err *e);
+	int (*verify)(struct restore *r, struct rproc *p, struct err *e);
+	int (*restore)(struct restore *r, struct rproc *p, struct err *e);
+	int (*restore_thread)(struct restore *r, struct rproc *p, struct rthread *th, struct err *e);
+	int (*late)(struct restore *r, struct rproc *p, struct err *e);
+};
+extern const struct res_ops *const res_table[];   /* NULL-terminated, order explained in table.c */
+
+/* Descriptors. The first entry whose match() says yes takes the file; the last entries refuse by name. */
+struct fd_ops {
+	const char *type;              /* TYPE of its record in member `files` */
+	bool (*match)(const struct dfile *f);
+	/* Adds refusals. NULL: always supported. */
+	int (*check)(struct dump *d, struct dfile *f, struct err *e);
+	/* Puts fields into the record that is open in d->files_out (TYPE, ID, FLAGS, POS, PATH are there already). May
+	 * look at f->lfd, f->info, and use f->p->t->... but not run remote calls. */
+	int (*dump)(struct dump *d, struct dfile *f, struct err *e);
+	/* Opens it in the restorer: sets f->fd (any number). Runs before any process is made: check here. */
+	int (*open)(struct restore *r, struct rfile *f, struct err *e);
+	/* Optional: when it sits at number fd in process p, under remote control of p's leader (epoll, owners).
+	 * Called for each process and number that has it; the ops decide which call does the work. */
+	int (*install)(struct restore *r, struct rproc *p, int fd, struct rfile *f, struct err *e);
+	/* Optional: at the very end, in the restorer, when everything else is done (timerfd). */
+	int (*late)(struct restore *r, struct rfile *f, struct err *e);
+};
+extern const struct fd_ops *const fd_table[];     /* NULL-terminated */
+
+/* files.c: descriptor tables of all processes */
+int files_check(struct dump *d, struct err *e);               /* collects descriptions, checks each */
+int files_dump(struct dump *d, struct err *e);                /* fills d->files_out and each p->out */
+struct dfile *files_find_fd(struct dump *d, struct dproc *p, int fd); /* description behind p's fd, NULL */
+/* The description of the job that is the same file (st_dev, st_ino) as st, any flags; NULL. */
+struct dfile *files_find_inode(struct dump *d, const struct stat *st);
+int files_open_all(struct restore *r, struct err *e);         /* in the restorer, before any process */
+int files_install(struct restore *r, struct rproc *p, struct err *e);
+int files_late(struct restore *r, struct err *e);
+void files_free(struct dump *d);
+/* Value of "key:" in fdinfo text as a number (base 0/8/16), -1 when absent. */
+int fdinfo_num(const char *info, const char *key, int base, uint64_t *out);
+/* fcntl F_SETOWN/F_SETSIG state of a description: files.c handles it for every type. */
+
+#endif
