@@ -18,6 +18,10 @@ void buf_add(struct buf *b, const void *p, size_t n);
 void buf_adds(struct buf *b, const char *s);
 void buf_addc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* Room for n more bytes: where to write them, or NULL (out of memory). buf_commit()
+ * then adds what was written. For encoders that would pay for one call a byte. */
+char *buf_reserve(struct buf *b, size_t n);
+void buf_commit(struct buf *b, size_t n);
 void buf_reset(struct buf *b);  /* len = 0, memory kept */
 void buf_free(struct buf *b);
 bool buf_failed(const struct buf *b);
