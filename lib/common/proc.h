@@ -61,7 +61,9 @@ struct proc_map { /* a line of /proc/PID/maps, smaps */
 	uint64_t offset;
 	uint32_t dev_major, dev_minor;
 	uint64_t inode;
-	char *path;                 /* owned; "" for anonymous; as the kernel prints it, with \012 for newline undone */
+	char *path;                 /* owned; "" for anonymous; as the kernel prints it, with \012 for newline undone.
+				     * A name that itself holds \012 or ends in " (deleted)" looks the same:
+				     * /proc/PID/map_files tells them apart. */
 	bool deleted;               /* " (deleted)" was there and taken off path */
 	/* from smaps only: */
 	char vmflags[128];          /* " rd ex mr mw me " with a space on both ends, or "" */
@@ -82,8 +84,11 @@ void pid_list_free(struct pid_list *l);
 /* Thread ids of a process, ascending; ESRCH when it is gone. */
 int proc_tasks(struct pid_list *l, pid_t pid, struct err *e);
 /* All processes below root (children, their children, ...), root itself not included, by
- * /proc/PID/task/TID/children where the kernel has it, else by scanning /proc. */
+ * /proc/PID/task/TID/children where the kernel has it, else by scanning /proc. Complete only
+ * while none of them forks or ends: stop them, or ask again until nothing new comes. */
 int proc_descendants(struct pid_list *l, pid_t root, struct err *e);
+/* The same, always by scanning /proc. */
+int proc_descendants_scan(struct pid_list *l, pid_t root, struct err *e);
 /* readlink of /proc/PID/NAME into out (NUL-terminated). -1 with errno. */
 ssize_t proc_readlink(pid_t pid, const char *name, char *out, size_t n);
 /* Whole of /proc/PID/NAME. -1 with errno. */
