@@ -1,4 +1,4 @@
-/* opt: option tables. One table per tool drives getopt_long, --help and the check that
+/* opt: option tables. One table per tool drives the parser, --help and the check that
  * holds option table, --help and man page together (`TOOL --help-options` prints one
  * option a line: "-k --kill=SIGNAL"; not shown in --help). */
 #ifndef XOS_OPT_H
@@ -25,8 +25,12 @@ struct opt_tool {
 /* An optional argument is taken from "-k9", "--kill=9", and also from the next word when that
  * word looks like a signal (only for "[SIGNAL]": BLCR and Kerrighed users write `-k TERM`).
  *
- * Calls handle(ch, arg, data) for each option. -h, -V, -q, -v are handled here
- * (printed and exit status 0 / log level) and appended to --help.
+ * (only in capitals and not by number: `-k 12` and `-k io` name jobs).
+ *
+ * Calls handle(ch, arg, data, e) for each option. When that returns -1, "tool: -x: e->msg" is printed,
+ * with "Try 'tool --help'" for EX_USAGE_. -h, -V, -q, -v are handled here
+ * (printed and exit status 0 / log level) and appended to --help, unless `defs` has that letter or
+ * name itself. Long names may be shortened. argv is permuted: operands last, unless stop_at_operand.
  * Returns the index of the first operand, or -1 with *status = exit status to leave with. */
 int opt_parse(const struct opt_tool *t, int argc, char **argv,
 	      int (*handle)(int ch, const char *arg, void *data, struct err *e), void *data, int *status);

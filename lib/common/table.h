@@ -15,10 +15,12 @@ struct table_col {
 	const char *help;
 };
 struct table;
-/* select: comma-separated column names ("+NAME,..." adds to the default), NULL: dflt. -1 EX_USAGE_ on unknown names. */
+/* select: comma-separated column names ("+NAME,..." adds to the default), NULL: dflt;
+ * a NULL dflt means all. -1 EX_USAGE_ on unknown names, with the known ones as the hint. */
 int table_new(struct table **t, const char *json_name, const struct table_col *cols, size_t ncols,
 	      const char *dflt, const char *select, enum table_mode mode, bool noheadings, struct err *e);
-/* One value per column of `cols` in their order (not of the selection); NULL prints "-" (JSON null). Copied. */
+/* One value per column of `cols` in their order (not of the selection); NULL prints "-" (JSON null,
+ * pairs ""). Bytes that would upset a terminal are shown as "?" in columns. Copied. 0, or -1 out of memory. */
 int table_row(struct table *t, const char *const *vals);
 int table_print(struct table *t, int fd, struct err *e);
 void table_free(struct table *t);
