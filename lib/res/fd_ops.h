@@ -1,13 +1,13 @@
 /* fd_ops: the kinds of open file descriptions, one struct fd_ops each, and what they share.
  *
  * Order in fd_table (table.c): memfd before regular files, pty_master and pty_slave before other
- * devices, `refuse` last. pty_slave hands terminals whose master is outside the job to fd_dev_ops. */
+ * devices, `refuse` last. pty_slave hands terminals whose master is outside the job to fd_ext_ops. */
 #ifndef XOS_FD_OPS_H
 #define XOS_FD_OPS_H
 
 #include "res/res.h"
 
-extern const struct fd_ops fd_reg_ops, fd_dir_ops, fd_pipe_ops, fd_dev_ops;
+extern const struct fd_ops fd_reg_ops, fd_pipe_ops, fd_dev_ops, fd_ext_ops;
 
 extern const struct fd_ops fd_eventfd_ops;   /* fd_eventfd.c   TYPE="eventfd" */
 extern const struct fd_ops fd_signalfd_ops;  /* fd_signalfd.c  TYPE="signalfd" */
