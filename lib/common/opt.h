@@ -23,9 +23,8 @@ struct opt_tool {
 	int usage_status;       /* exit status of a usage mistake: 2, or 125 for tools that run a program */
 };
 /* An optional argument is taken from "-k9", "--kill=9", and also from the next word when that
- * word looks like a signal (only for "[SIGNAL]": BLCR and Kerrighed users write `-k TERM`).
- *
- * (only in capitals and not by number: `-k 12` and `-k io` name jobs).
+ * word looks like a signal (only for "[SIGNAL]": BLCR and Kerrighed users write `-k TERM`;
+ * in capitals and not by number only, because `-k 12` and `-k io` name jobs).
  *
  * Calls handle(ch, arg, data, e) for each option. When that returns -1, "tool: -x: e->msg" is printed,
  * with "Try 'tool --help'" for EX_USAGE_. -h, -V, -q, -v are handled here
