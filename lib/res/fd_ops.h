@@ -28,7 +28,7 @@ int fd_set_flags(int fd, const struct rec *rec, struct err *e);
 /* ---- owner.c: F_SETOWN_EX, F_SETSIG and O_ASYNC of a description ---- */
 /* Refuses an owner outside the job. Called by files_check for every description. */
 int owner_check(struct dump *d, struct dfile *f, struct err *e);
-/* Adds OWNER_TYPE, OWNER, OWNER_UID, OWNER_EUID, OWNER_SIG to the open record, where they are set. */
+/* Adds OWNER_TYPE, OWNER, OWNER_UID, OWNER_EUID, SIGNAL to the open record, where they are set. */
 void owner_dump(struct dump *d, struct dfile *f);
 /* In the restorer, when all processes exist. The owner must be a member of the job. */
 int owner_restore(struct restore *r, struct rfile *f, struct err *e);
