@@ -1,0 +1,47 @@
+/* proc_ops: the state of processes and threads, one resource a file. table.c holds their order; what the
+ * files need among themselves stands at the end (proc_util.c).
+ *
+ * Order in restore():        umask, sigaction, procfs, rlimit, prctl
+ *          restore_thread(): comm, sched, seccomp, creds, prctl, thread (rseq is its last call), sigpending
+ *          late():           sigpending, posix_timer, itimer, prctl, rlimit
+ * and why: scheduling, oom_score_adj and raised hard limits need the restorer's credentials, so they come before
+ * creds; a seccomp filter may need CAP_SYS_ADMIN of the thread, so it comes before creds too (nothing
+ * is filtered while the tracer suspends it); creds clear pdeathsig and dumpable, so prctl comes after. In late(),
+ * pending signals come before timers, which may add their own at once; dumpable and MDWE and then the
+ * limits come last, so that they do not hinder the restart itself. */
+#ifndef XOS_PROC_OPS_H
+#define XOS_PROC_OPS_H
+
+#include "res/res.h"
+
+extern const struct res_ops res_unsupported;  /* unsupported.c: what cannot be restored, refused by name */
+extern const struct res_ops res_ns;           /* ns.c: namespaces, and what processes or threads share unusually */
+extern const struct res_ops res_umask;
+extern const struct res_ops res_sigaction;
+extern const struct res_ops res_sigpending;
+extern const struct res_ops res_procfs;       /* procfs.c: oom_score_adj, coredump_filter, autogroup nice */
+extern const struct res_ops res_rlimit;
+extern const struct res_ops res_prctl;        /* prctl.c, prctl_table.c: what prctl(2) and its like set, personality too */
+extern const struct res_ops res_comm;
+extern const struct res_ops res_sched;
+extern const struct res_ops res_seccomp;
+extern const struct res_ops res_creds;
+extern const struct res_ops res_thread;       /* thread.c: robust list, tid address, altstack, rseq */
+extern const struct res_ops res_posix_timer;
+extern const struct res_ops res_itimer;
+
+/* TYPE names of all records that these write, NULL-terminated. */
+extern const char *const res_proc_types[];
+
+/* ---- proc_util.c: for these files only ---- */
+struct remote *thread_rem(const struct dproc *p, const struct dthread *th); /* the leader has p->rem */
+/* Writes text to /proc/PID/NAME in one write. -1 with errno. */
+int proc_write(pid_t pid, const char *name, const char *text);
+/* One number from /proc/PID/NAME in that base. 0, or -1 with errno (ENOENT: this kernel has no such file). */
+int proc_read_num(pid_t pid, const char *name, int base, int64_t *out);
+/* Does the restorer itself have this capability, and does it count against the whole machine? */
+bool proc_capable(const struct restore *r, int cap);
+/* A signal number that a handler or a queue can have. */
+static inline bool signal_ok(uint64_t sig) { return sig >= 1 && sig <= 64 && sig != 9 && sig != 19; }
+
+#endif
