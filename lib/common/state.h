@@ -24,7 +24,8 @@ int state_replace(int dirfd, const char *name, const void *p, size_t n, unsigned
 
 /* Open file description lock (fcntl(2) F_OFD_SETLK) on dirfd/name, created 0600.
  * Returns the descriptor that holds it (close = unlock), or -1: EX_BUSY when !wait and it is held,
- * EX_NOSUCH when the directory is gone (also while waiting). Signals do not end the wait. */
+ * EX_NOSUCH when the directory is gone (also while waiting). Signals do not end the wait.
+ * A forked child holds the lock too until it closes the descriptor or executes. */
 int state_lock(int dirfd, const char *name, bool shared, bool wait, struct err *e);
 
 #endif
