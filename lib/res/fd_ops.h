@@ -1,6 +1,6 @@
 /* fd_ops: the kinds of open file descriptions, one struct fd_ops each, and what they share.
  *
- * Order in fd_table (table.c): memfd before regular files, pty_master and pty_slave before other
+ * Order in fd_table (table.c): memfd and special before regular files, pty_master and pty_slave before other
  * devices, `refuse` last. pty_slave hands terminals whose master is outside the job to fd_ext_ops. */
 #ifndef XOS_FD_OPS_H
 #define XOS_FD_OPS_H
@@ -17,6 +17,7 @@ extern const struct fd_ops fd_inotify_ops;   /* fd_inotify.c   TYPE="inotify" */
 extern const struct fd_ops fd_memfd_ops;     /* fd_memfd.c     TYPE="memfd" */
 extern const struct fd_ops fd_ptm_ops;       /* fd_tty.c       TYPE="pty_master" */
 extern const struct fd_ops fd_pts_ops;       /* fd_tty.c       TYPE="pty_slave" */
+extern const struct fd_ops fd_special_ops;   /* fd_refuse.c    refused, but looks like a regular file: message queues, secret memory */
 extern const struct fd_ops fd_refuse_ops;    /* fd_refuse.c    everything else: refused by name */
 
 /* The file is the anonymous inode of that name: "[eventfd]", "inotify". */
