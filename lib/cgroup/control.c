@@ -1,0 +1,187 @@
+/* Members of a job's groups: list, freeze, kill. */
+#include "cgroup/internal.h"
+#include "common/cleanup.h"
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <string.h>
+#include <time.h>
+
+enum { FREEZE_MS = 10000, KILL_MS = 10000 };
+
+static int64_t now_ms(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static int add_procs(const char *dir, void *data)
+{
+	char p[CG_PATH * 2 + 16];
+	snprintf(p, sizeof p, "%s/cgroup.procs", dir);
+	AUTO_FILE FILE *f = fopen(p, "re");
+	if (!f)
+		return 0; /* gone meanwhile */
+	long pid;
+	/* 0: a process outside our PID namespace. A threaded v2 group refuses the read; its processes are listed
+	 * in the group above. */
+	while (fscanf(f, "%ld", &pid) == 1)
+		if (pid > 0 && pid_list_add(data, (pid_t)pid) < 0)
+			return -1;
+	return 0;
+}
+
+int cgroup_pids(const struct cgroup_set *s, struct pid_list *out, struct err *e)
+{
+	const struct cgroup_hier *h = cg_main(s);
+	char dir[CG_PATH];
+	if (!h || cg_path(h, NULL, dir, sizeof dir) < 0)
+		return 0;
+	if (cg_walk(dir, add_procs, out) != 0)
+		return err_set(e, EX_FAILED, "out of memory");
+	return 0;
+}
+
+bool cgroup_exists(const struct cgroup_set *s)
+{
+	const struct cgroup_hier *h = cg_main(s);
+	return h && cg_has_file(h, NULL);
+}
+
+bool cgroup_empty(const struct cgroup_set *s)
+{
+	const struct cgroup_hier *h = cg_main(s);
+	char t[256];
+	if (!h)
+		return true;
+	if (h->v2 && cg_read(h, "cgroup.events", t, sizeof t) == 0)
+		return cg_keyed(t, "populated", 0) == 0;
+	struct pid_list l = { 0 };
+	bool empty = cgroup_pids(s, &l, NULL) == 0 && l.n == 0;
+	pid_list_free(&l);
+	return empty;
+}
+
+static bool state_is(const struct cgroup_hier *h, bool frozen)
+{
+	char t[256];
+	if (h->v2)
+		return cg_read(h, "cgroup.events", t, sizeof t) == 0 &&
+		       (cg_keyed(t, "frozen", 0) != 0) == frozen;
+	return cg_read(h, "freezer.state", t, sizeof t) == 0 &&
+	       strncmp(t, frozen ? "FROZEN" : "THAWED", 6) == 0;
+}
+
+bool cgroup_frozen(const struct cgroup_set *s)
+{
+	const struct cgroup_hier *h = cg_main(s);
+	return h && state_is(h, true);
+}
+
+static int set_state(const struct cgroup_hier *h, bool freeze)
+{
+	return h->v2 ? cg_write(h, "cgroup.freeze", freeze ? "1" : "0")
+		     : cg_write(h, "freezer.state", freeze ? "FROZEN" : "THAWED");
+}
+
+/* v2 tells a change of cgroup.events by POLLPRI; v1 wants to be asked, and FROZEN written anew while members fork. */
+static bool wait_state(const struct cgroup_hier *h, bool freeze)
+{
+	char p[CG_PATH];
+	AUTO_FD int fd = -1;
+	int64_t end = now_ms() + FREEZE_MS;
+	if (h->v2 && cg_path(h, "cgroup.events", p, sizeof p) == 0)
+		fd = open(p, O_RDONLY | O_CLOEXEC);
+	for (;;) {
+		char t[256];
+		if (fd >= 0 && pread(fd, t, sizeof t, 0) < 0)
+			return false;
+		if (state_is(h, freeze))
+			return true;
+		if (now_ms() >= end)
+			return false;
+		if (fd >= 0) {
+			struct pollfd pf = { .fd = fd, .events = POLLPRI };
+			poll(&pf, 1, 50);
+		} else {
+			cg_sleep_ms(1);
+			set_state(h, freeze);
+		}
+	}
+}
+
+int cgroup_freeze(const struct cgroup_set *s, bool freeze, struct err *e)
+{
+	const struct cgroup_hier *h = cg_main(s);
+	if (!h)
+		return err_set(e, EX_FAILED, "the job has no control group");
+	if (set_state(h, freeze) < 0)
+		return err_sys(e, "cannot %s %s%s", freeze ? "freeze" : "thaw", h->mount, h->path);
+	if (wait_state(h, freeze))
+		return 0;
+	if (freeze)
+		set_state(h, false);
+	return err_set(e, EX_FAILED, "the group %s%s did not %s within %d s", h->mount, h->path,
+		       freeze ? "freeze" : "thaw", FREEZE_MS / 1000);
+}
+
+static int signal_all(const struct cgroup_set *s, int sig, struct err *e)
+{
+	struct pid_list l = { 0 };
+	int r = cgroup_pids(s, &l, e);
+	for (size_t i = 0; i < l.n && r == 0; i++)
+		if (kill(l.v[i], sig) < 0 && errno != ESRCH)
+			r = err_sys(e, "pid %ld", (long)l.v[i]);
+	pid_list_free(&l);
+	return r;
+}
+
+/* Without cgroup.kill (before 5.14, or v1): nobody forks while frozen, so one round gets all of them. A v1 frozen
+ * process dies only when thawed. */
+static int kill_rounds(const struct cgroup_set *s, const struct cgroup_hier *h, struct err *e)
+{
+	int64_t end = now_ms() + KILL_MS;
+	while (!cgroup_empty(s)) {
+		set_state(h, true);
+		wait_state(h, true); /* one that does not freeze (vfork, D state) is killed all the same */
+		int r = signal_all(s, SIGKILL, e);
+		set_state(h, false);
+		if (r < 0)
+			return -1;
+		if (now_ms() >= end)
+			return err_set(e, EX_FAILED, "processes in %s%s do not die", h->mount, h->path);
+		cg_sleep_ms(1);
+	}
+	return 0;
+}
+
+static int wait_empty(const struct cgroup_set *s, const struct cgroup_hier *h, struct err *e)
+{
+	int64_t end = now_ms() + KILL_MS;
+	for (unsigned step = 0; !cgroup_empty(s); step++) {
+		if (now_ms() >= end)
+			return err_set(e, EX_FAILED, "processes in %s%s do not die", h->mount, h->path);
+		cg_sleep_ms(step < 20 ? 1 : 10);
+	}
+	return 0;
+}
+
+int cgroup_kill(const struct cgroup_set *s, int sig, struct err *e)
+{
+	const struct cgroup_hier *h = cg_main(s);
+	if (!h || !cg_has_file(h, NULL))
+		return 0;
+	if (sig == SIGKILL) {
+		if (h->v2 && cg_write(h, "cgroup.kill", "1") == 0)
+			return wait_empty(s, h, e);
+		return kill_rounds(s, h, e);
+	}
+	bool was = cgroup_frozen(s), froze = !was && set_state(h, true) == 0;
+	if (froze)
+		wait_state(h, true);
+	int r = signal_all(s, sig, e);
+	if (froze)
+		set_state(h, false);
+	return r;
+}

@@ -1,0 +1,138 @@
+/* Paths, control files and small look-ups for the other files of this room. */
+#include "cgroup/internal.h"
+#include "common/cleanup.h"
+#include <fcntl.h>
+#include <string.h>
+#include <time.h>
+
+int cg_path(const struct cgroup_hier *h, const char *file, char *out, size_t n)
+{
+	const char *path = strcmp(h->path, "/") == 0 ? "" : h->path;
+	int k = snprintf(out, n, "%s%s%s%s", h->mount, path, file ? "/" : "", file ? file : "");
+	if (k < 0 || (size_t)k >= n) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	return 0;
+}
+
+int cg_read(const struct cgroup_hier *h, const char *file, char *out, size_t n)
+{
+	char p[CG_PATH];
+	if (cg_path(h, file, p, sizeof p) < 0)
+		return -1;
+	AUTO_FD int fd = open(p, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return -1;
+	size_t len = 0;
+	while (len < n - 1) {
+		ssize_t r = read(fd, out + len, n - 1 - len);
+		if (r < 0 && errno == EINTR)
+			continue;
+		if (r < 0)
+			return -1;
+		if (r == 0)
+			break;
+		len += (size_t)r;
+	}
+	out[len] = '\0';
+	return 0;
+}
+
+int cg_write(const struct cgroup_hier *h, const char *file, const char *text)
+{
+	char p[CG_PATH];
+	if (cg_path(h, file, p, sizeof p) < 0)
+		return -1;
+	AUTO_FD int fd = open(p, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+	if (fd < 0)
+		return -1;
+	ssize_t r;
+	do
+		r = write(fd, text, strlen(text));
+	while (r < 0 && errno == EINTR);
+	return r < 0 ? -1 : 0;
+}
+
+int cg_has_file(const struct cgroup_hier *h, const char *file)
+{
+	char p[CG_PATH];
+	return cg_path(h, file, p, sizeof p) == 0 && faccessat(AT_FDCWD, p, F_OK, AT_EACCESS) == 0;
+}
+
+uint64_t cg_keyed(const char *text, const char *key, uint64_t dflt)
+{
+	size_t k = strlen(key);
+	for (const char *p = text; p; p = strchr(p, '\n')) {
+		if (*p == '\n')
+			p++;
+		if (strncmp(p, key, k) == 0 && p[k] == ' ')
+			return strtoull(p + k + 1, NULL, 10);
+	}
+	return dflt;
+}
+
+bool cg_word(const char *list, const char *name)
+{
+	size_t k = strlen(name);
+	for (const char *p = list; *p;) {
+		size_t w = strcspn(p, ", \n");
+		if (w == k && memcmp(p, name, k) == 0)
+			return true;
+		p += w;
+		p += strspn(p, ", \n");
+	}
+	return false;
+}
+
+const struct cgroup_hier *cg_find(const struct cgroup_set *s, const char *controller)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (cg_word(s->h[i].controllers, controller))
+			return &s->h[i];
+	return NULL;
+}
+
+const struct cgroup_hier *cg_v2(const struct cgroup_set *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (s->h[i].v2)
+			return &s->h[i];
+	return NULL;
+}
+
+const struct cgroup_hier *cg_main(const struct cgroup_set *s)
+{
+	const struct cgroup_hier *h = cg_v2(s);
+	if (!h)
+		h = cg_find(s, "freezer");
+	return h ? h : s->n ? &s->h[0] : NULL;
+}
+
+int cg_walk(const char *dir, int (*f)(const char *dir, void *data), void *data)
+{
+	int r = f(dir, data);
+	if (r)
+		return r;
+	AUTO_DIR DIR *d = opendir(dir);
+	if (!d)
+		return 0; /* gone meanwhile: nothing below it */
+	for (struct dirent *de; (de = readdir(d));) {
+		if (de->d_type != DT_DIR || de->d_name[0] == '.')
+			continue;
+		char sub[CG_PATH * 2];
+		int k = snprintf(sub, sizeof sub, "%s/%s", dir, de->d_name);
+		if (k < 0 || (size_t)k >= sizeof sub)
+			continue;
+		if ((r = cg_walk(sub, f, data)))
+			return r;
+	}
+	return 0;
+}
+
+void cg_sleep_ms(unsigned ms)
+{
+	struct timespec t = { .tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000 };
+	while (nanosleep(&t, &t) < 0 && errno == EINTR)
+		;
+}
