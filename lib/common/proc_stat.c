@@ -325,6 +325,8 @@ static int status_groups(struct proc_status *s, const char *v)
 	uint64_t u;
 	bool neg;
 
+	if (s->groups)
+		return -1; /* the line a second time */
 	for (;;) {
 		while (*v == ' ' || *v == '\t')
 			v++;

@@ -182,7 +182,7 @@ static void status_malformed(void)
 	static const char *const bad[] = { "Pid:\t-1\n", "Pid:\tx\n", "Pid:\t\n", "Pid:\t99999999\n",
 		"Uid:\t1\t2\t3\n", "Uid:\t1\t2\t3\t4294967296\n", "SigBlk:\t\n", "SigBlk:\t10000000000000000\n",
 		"SigBlk:\txyz\n", "SigBlk:\t12 34\n", "Umask:\t0080\n", "Umask:\t10000\n", "Groups:\t1 x\n",
-		"Groups:\t4294967296\n", "NSpid:\t\n", "NSpid:\t1 -1\n", "State:\t\n", "VmRSS:\tmany kB\n",
+		"Groups:\t4294967296\n", "Groups:\t4\n", "NSpid:\t\n", "NSpid:\t1 -1\n", "State:\t\n", "VmRSS:\tmany kB\n",
 		"NSpid:\t1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1\n" };
 	char text[1024];
 	struct proc_status s;
