@@ -38,9 +38,14 @@ struct tthread {
 	pid_t tid;
 	enum thread_state state;
 	bool group_stopped;              /* was stopped by job control (state T) before we came */
-	struct user_regs_struct regs;    /* at the stop, as the kernel showed them */
-	/* What a restart must load: regs with the system call that was interrupted prepared for
-	 * restarting (and rip moved to abort_ip inside a restartable sequence). Filled by tracee_collect. */
+	/* At the stop, with orig_rax and the kernel's -ERESTART* in rax: what the thread goes on with, and
+	 * what an image stores. Set at a PTRACE_EVENT_STOP of any thread, the kernel applies its own
+	 * restart rules (a restorer puts -514 for -516, whose restart block is not in an image). Two
+	 * things differ from what the kernel showed: a spurious EINTR (epoll_wait, ...) is -514, and
+	 * rip inside a restartable sequence is its abort_ip, as the kernel would have made it. */
+	struct user_regs_struct regs;
+	/* The same for a restorer that cannot use an event stop: orig_rax is -1, an interrupted call
+	 * is simply made again (rip back on the syscall instruction). Filled by tracee_collect. */
 	struct user_regs_struct restart_regs;
 	uint64_t sigmask;                /* blocked signals, bit n-1 = signal n */
 	uint64_t rseq_ptr; uint32_t rseq_len, rseq_sig; /* 0 when not registered (PTRACE_GET_RSEQ_CONFIGURATION) */
@@ -54,6 +59,12 @@ struct tracee {
 	int memfd;                 /* /proc/PID/mem O_RDWR, owned */
 	uint64_t stub_addr;        /* where the stub lives in it, 0: not written yet */
 	bool created_here;         /* tracee_adopt: no healing, killed on tracer's exit */
+	bool seccomp_unsuspended;  /* it has a seccomp filter, and we may not suspend it: remote calls would meet the filter */
+	bool healed;               /* tracee_collect found a thread that a dead tracer had left in its stub */
+	uint64_t caught;           /* signals with a handler, bit n-1 = signal n; filled by tracee_collect */
+	bool stub_written;         /* private: to be wiped at the end */
+	struct remote *active;     /* private: between remote_begin and remote_end */
+	struct remote *spare;      /* private: kept for the next remote_begin */
 	struct proc_maps maps;     /* as read at collect (maps, not smaps), before anything of ours is in it */
 };
 
@@ -64,11 +75,14 @@ struct tracee {
 int tracee_attach(struct tracee **t, pid_t pid, struct err *e);
 /* Waits until all threads stand, attaching those that appeared meanwhile; saves regs, masks, rseq,
  * heals what a dead tracer left (thread inside an old stub, leaked scratch page). deadline_ms:
- * CLOCK_MONOTONIC time; past it -1 EX_FAILED naming the thread and its state ("waits in vfork for pid N").
- * New children that attached by themselves are appended to `children` (stopped, to be wrapped with
- * tracee_attached); may be NULL when there is none expected. */
+ * CLOCK_MONOTONIC time; past it -1 EX_FAILED naming the thread and its state. A thread that waits in
+ * vfork(2) for a child that is stopped under our own trace cannot stop at all: -1 EX_BUSY at once ("waits in
+ * vfork for pid N"); detach everything, the child first, wait a millisecond and begin anew.
+ * After a failure the tracee is still there and is to be detached.
+ * New children that attached by themselves are appended to `children` (stopping; wrap them with
+ * tracee_attached and collect them); with NULL they are let go. */
 int tracee_collect(struct tracee *t, int64_t deadline_ms, struct pid_list *children, struct err *e);
-/* Wraps a process that is already our ptracee (an auto-attached child). */
+/* Wraps a process that is already our ptracee (an auto-attached child); then tracee_collect. */
 int tracee_attached(struct tracee **t, pid_t pid, struct err *e);
 /* Lets all threads go on; heals first where needed. Group-stopped ones stay stopped. Frees t.
  * Never fails halfway: what can be let go is let go; the first error is reported. */
@@ -100,10 +114,24 @@ enum remote_flags {
  * Cost about 15 microseconds, remote_end the same. One thread of a tracee at a time. */
 int remote_begin(struct remote **r, struct tracee *t, size_t i, struct err *e);
 /* Queues nr(a0..a5); `what` (static or long-lived string) names it in errors. Returns its index for
- * remote_ret; indices start at 0 again after a run that was followed by new calls.
+ * remote_ret; indices start at 0 again after a run that was followed by new calls. All queued calls are
+ * made, also behind one that failed.
  * Fails never: an overflow shows as an error of remote_run. Use remote_room in loops. */
 size_t remote_call(struct remote *r, const char *what, int flags, long nr,
 		   uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
+/* A clone call whose child runs a list of its own instead of the calls behind it: `child` calls queued
+ * right behind this one with remote_child. The list must end in exit_group, for the child must never
+ * leave the stub; with CLONE_VFORK remote_run lets the child run to its end. */
+size_t remote_clone(struct remote *r, const char *what, int flags, size_t child, long nr,
+		    uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
+void remote_child(struct remote *r, long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3,
+		  uint64_t a4, uint64_t a5);
+/* Address in the tracee of argument `arg` of call `index`, for calls that fill in a later one's argument
+ * (PARENT_SETTID into the pid of a wait4). */
+uint64_t remote_arg_addr(const struct remote *r, size_t index, int arg);
+/* Threads and processes born of remote calls of r and still there, as this process numbers them. They
+ * stand (or will in a moment) before their first instruction: tracee_adopt, tracee_adopt_thread. */
+const struct pid_list *remote_born(const struct remote *r);
 /* Copies n bytes (p NULL: zeros) to the scratch area; returns their address in the tracee, 16-aligned.
  * Valid until the next remote_put or remote_call after a remote_run. */
 uint64_t remote_put(struct remote *r, const void *p, size_t n);
@@ -128,7 +156,8 @@ enum { TRACEE_BOOT_SIZE = 4096 + 256 * 1024 };  /* one code page, then the scrat
 long tracee_boot_self(uint64_t boot);
 /* Wraps a child of ours that is going to stop in tracee_boot_self, or a task born of a
  * remote clone3 (already traced): SEIZE with EXITKILL|TRACECLONE|TRACEFORK|TRACEVFORK|TRACESYSGOOD,
- * waits for its stop. */
+ * waits for its stop. Also for the snapshot that a remote clone made of a checkpointed process: it
+ * must not be given to tracee_collect, which would take it for one left by a dead tracer. */
 int tracee_adopt(struct tracee **t, pid_t pid, struct err *e);
 /* Adds a thread that remote clone3(CLONE_THREAD) made (it has stopped before its first instruction). */
 int tracee_adopt_thread(struct tracee *t, pid_t tid, struct err *e);
@@ -138,7 +167,7 @@ int remote_begin_at(struct remote **r, struct tracee *t, size_t i, uint64_t boot
 int remote_start(struct remote *r, struct err *e);   /* lets the queued calls run, does not wait */
 int remote_finish(struct remote *r, struct err *e);  /* waits for them: remote_run = start + finish */
 /* Ends remote control of a thread without running anything more in it (regs are set later by
- * tracee_commit_thread): frees r. */
+ * thread_set_regs): frees r. */
 void remote_leave(struct remote *r);
 /* Runs ONE munmap(addr, len) by the `syscall` instruction at insn (in the restored vDSO), used to
  * remove the boot area itself; the thread then stands at a PTRACE_EVENT_STOP. */
