@@ -20,6 +20,7 @@
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/proc.h"
+#include "common/progress.h"
 #include "common/rec.h"
 #include "image/image.h"
 #include "tracee/tracee.h"
@@ -51,11 +52,6 @@ struct dthread {
 	struct proc_stat stat;
 	struct remote *rem;            /* during dump_thread of a thread that is not the leader */
 };
-struct dvma {                          /* one mapping, see mm.c */
-	struct proc_map *m;            /* in dproc.maps */
-	int kind;                      /* enum vma_kind */
-	uint32_t file;                 /* file or shm id, 0: none */
-};
 struct dproc {
 	pid_t pid, vpid;               /* here; and as the job sees it */
 	pid_t vppid, vpgid, vsid;      /* 0: outside the job (vppid, vpgid, vsid) */
@@ -64,11 +60,10 @@ struct dproc {
 	struct proc_stat stat;
 	struct proc_status status;
 	struct proc_maps maps;         /* with smaps' flags */
-	struct dvma *vmas; size_t nvmas;
 	struct dthread *thr; size_t nthr;
 	struct remote *rem;            /* the leader, during dump() */
 	struct buf out;                /* records of member task_PID */
-	struct mm_pages *pages;        /* which pages are saved: mm_pages.c */
+	struct dmm *mm;                /* its mappings and which pages are saved: mm.h */
 };
 
 /* An open file description, found by kcmp(2); held by at least one process of the job. */
@@ -82,26 +77,23 @@ struct dfile {
 	char *link;                    /* readlink of /proc/PID/fd/FD, " (deleted)" still on it */
 	char *info;                    /* /proc/PID/fdinfo/FD */
 	const struct fd_ops *ops;
-	bool std;                      /* somebody has it as 0, 1 or 2 */
+	unsigned std;                  /* bit 0, 1, 2: somebody has it as that number */
 	struct dfile *next_hash;
 };
 
-struct dump_opts {
-	bool check_only;               /* -n */
-	uint64_t seen_limit;
-};
 struct dump {
 	struct dproc **procs; size_t nprocs;
 	struct dfile **files; size_t nfiles, capfiles;
 	struct dfile *hash[4096];
+	struct fdtab *fdtabs;          /* parallel to procs: files.c */
 	struct image_writer *img;      /* NULL during the check */
 	struct buf refusals;           /* lines "pid 12: fd 7: socket AF_NETLINK is not supported" */
 	size_t nrefusals;
 	struct buf files_out;          /* records of member `files` (in order of id) */
-	struct buf shm_out;            /* records of member `shm` */
-	struct shm_set *shm;           /* shared anonymous memory and memfds: shm.c */
-	uint32_t next_raw;             /* number for the next ghost_N, pipe_N member */
-	struct raw_pending *raws; size_t nraws; /* raw members to be written after the texts: dump_raw_later */
+	struct mfile *mfiles; size_t nmfiles;   /* files that are mapped: mm_file.c */
+	struct dshm *shm; size_t nshm;          /* shared memory objects: mm_shm.c */
+	struct raw_pending *raws; size_t nraws; /* raw members, written after the texts: dump_raw_fd */
+	struct progress *progress;     /* NULL: none */
 	bool own_ns;                   /* members live in PID (and user) namespaces that xrestart made */
 	pid_t nsinit;                  /* its first process, not a member; 0 */
 };
@@ -137,7 +129,7 @@ struct rproc {
 	struct tracee *t;
 	struct remote *rem;            /* remote control of the thread at work */
 	bool helper;                   /* not in the image: a session or group leader that has gone, made for a moment */
-	bool created, mm_done;
+	bool created, mm_mapped;       /* made; its memory is mapped and filled */
 };
 struct rfile {
 	uint32_t id;
@@ -162,11 +154,13 @@ struct restore {
 	struct rproc **procs; size_t nprocs;
 	struct rfile *files; size_t nfiles;     /* [id-1] */
 	struct rec_list files_list, shm_list, global_list;
-	struct rshm *shm; size_t nshm;          /* shm.c */
+	struct rmfile *mfiles; size_t nmfiles;  /* [id-1]; mm_file.c */
+	struct rshm *shm; size_t nshm;          /* [id-1]; mm_shm.c */
 	uint64_t boot;                 /* address of the boot area in every process */
 	uint64_t temp, temp_len;       /* where shared memory objects wait at, in every new process */
-	int fd_base;                   /* our own descriptors are at this number and above; see files.c */
+	int fd_base;                   /* descriptors of the restart itself are at this number and above; no process of the job uses one */
 	int img_fd;                    /* the image, at or above fd_base, for pread in the target */
+	struct file_key { dev_t dev; ino_t ino; } *cut; size_t ncut; /* files that the restart itself has cut back */
 	bool own_ns;                   /* we are init of new PID and user namespaces */
 };
 struct rproc *restore_find(struct restore *r, pid_t pid);
@@ -213,18 +207,12 @@ struct fd_ops {
 };
 extern const struct fd_ops *const fd_table[];     /* NULL-terminated */
 
-/* files.c: descriptor tables of all processes */
-int files_check(struct dump *d, struct err *e);               /* collects descriptions, checks each */
-int files_dump(struct dump *d, struct err *e);                /* fills d->files_out and each p->out */
+/* What a kind of descriptor may ask of the tables (the rest is in files.h). */
 struct dfile *files_find_fd(struct dump *d, struct dproc *p, int fd); /* description behind p's fd, NULL */
 /* The description of the job that is the same file (st_dev, st_ino) as st, any flags; NULL. */
 struct dfile *files_find_inode(struct dump *d, const struct stat *st);
-int files_open_all(struct restore *r, struct err *e);         /* in the restorer, before any process */
-int files_install(struct restore *r, struct rproc *p, struct err *e);
-int files_late(struct restore *r, struct err *e);
-void files_free(struct dump *d);
+/* Moves a descriptor of the restorer out of the job's numbers (closes the old one). -1 with errno. */
+int restore_high_fd(struct restore *r, int fd);
 /* Value of "key:" in fdinfo text as a number (base 0/8/16), -1 when absent. */
 int fdinfo_num(const char *info, const char *key, int base, uint64_t *out);
-/* fcntl F_SETOWN/F_SETSIG state of a description: files.c handles it for every type. */
-
 #endif

@@ -1,0 +1,198 @@
+/* checkpoint: the order of a checkpoint.
+ *
+ *   stop everybody -> look -> check (all reasons) -> ask each process about itself -> texts -> pages -> end
+ *   AFTER=RUN:        let go, then make the version durable (the pause does not wait for fsync)
+ *   AFTER=KILL, STOP: make the version durable while everybody stands, then kill or stop: nothing of the job's life
+ *                     after the checkpoint is lost or happens twice. */
+#include "cr/internal.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "res/dump_raw.h"
+#include "res/files.h"
+#include "res/mm.h"
+
+#include <string.h>
+#include <time.h>
+
+static uint64_t now_us(void)
+{
+	struct timespec t;
+
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
+}
+
+static int check_all(struct dump *d, struct err *e)
+{
+	if (files_check(d, e))
+		return -1;
+	for (size_t i = 0; i < d->nprocs; i++) {
+		struct dproc *p = d->procs[i];
+
+		if (p->zombie)
+			continue;
+		if (mm_classify(d, p, e))
+			return err_prefix(e, "pid %d", p->vpid);
+		for (size_t k = 0; res_table[k]; k++)
+			if (res_table[k]->check && res_table[k]->check(d, p, e))
+				return err_prefix(e, "pid %d: %s", p->vpid, res_table[k]->name);
+	}
+	return 0;
+}
+
+static int ask_thread(struct dump *d, struct dproc *p, size_t i, struct err *e)
+{
+	struct dthread *th = &p->thr[i];
+	int rc = thread_record(d, p, th, e);
+
+	if (!rc && i)
+		rc = remote_begin(&th->rem, p->t, i, e);
+	for (size_t k = 0; !rc && res_table[k]; k++)
+		if (res_table[k]->dump_thread && res_table[k]->dump_thread(d, p, th, e))
+			rc = err_prefix(e, "%s", res_table[k]->name);
+	if (i && th->rem && remote_end(th->rem, rc ? NULL : e))
+		rc = -1;
+	th->rem = NULL;
+	return rc ? err_prefix(e, "thread %d", th->vtid) : 0;
+}
+
+/* Everything that p itself must be asked; its pages are only counted here. */
+static int ask(struct dump *d, struct dproc *p, struct err *e)
+{
+	int rc;
+
+	if (mm_scan(d, p, e) || mm_find_cow(d, p, e) || remote_begin(&p->rem, p->t, 0, e))
+		return -1;
+	rc = mm_dump(d, p, e) || shm_scan(d, p, e) ? -1 : 0;
+	for (size_t k = 0; !rc && res_table[k]; k++)
+		if (res_table[k]->dump && res_table[k]->dump(d, p, e))
+			rc = err_prefix(e, "%s", res_table[k]->name);
+	/* The leader is under control already; the others come one by one after it. */
+	if (!rc)
+		rc = ask_thread(d, p, 0, e);
+	if (remote_end(p->rem, rc ? NULL : e))
+		rc = -1;
+	p->rem = NULL;
+	for (size_t i = 1; i < p->nthr && !rc; i++)
+		rc = ask_thread(d, p, i, e);
+	return rc;
+}
+
+/* Parents first: which pages are a parent's is asked of the parent's list. */
+static int ask_tree(struct dump *d, pid_t vppid, size_t depth, bool *done, struct err *e)
+{
+	for (size_t i = 0; i < d->nprocs; i++) {
+		struct dproc *p = d->procs[i];
+
+		if (done[i] || p->zombie || p->vppid != vppid)
+			continue;
+		done[i] = true;
+		if (ask(d, p, e))
+			return err_prefix(e, "pid %d", p->vpid);
+		if (depth < 4096 && ask_tree(d, p->vpid, depth + 1, done, e))
+			return -1;
+	}
+	return 0;
+}
+
+static int ask_all(struct dump *d, struct err *e)
+{
+	AUTO_FREE bool *done = calloc(d->nprocs, sizeof *done);
+
+	if (!done)
+		return err_set(e, EX_FAILED, "out of memory");
+	if (files_dump(d, e))
+		return -1;
+	return ask_tree(d, 0, 0, done, e);
+}
+
+static int write_image(struct dump *d, const struct ckpt_opts *o, struct ckpt_result *res, struct err *e)
+{
+	if (image_writer_new(&d->img, o->fd, e))
+		return -1;
+	d->progress = o->progress;
+	if (o->progress)
+		progress_start(o->progress, "checkpoint", mm_bytes(d));
+	if (texts_write(d, o, res->date, e) || dump_raws_write(d, e) || shm_write_pages(d, e))
+		return -1;
+	for (size_t i = 0; i < d->nprocs; i++)
+		if (!d->procs[i]->zombie && mm_write_pages(d, d->procs[i], e))
+			return -1;
+	if (image_finish(d->img, e))
+		return -1;
+	res->bytes = image_written(d->img);
+	return 0;
+}
+
+static void report(struct dump *d, struct buf *b)
+{
+	for (size_t i = 0; i < d->nprocs; i++) {
+		struct dproc *p = d->procs[i];
+		buf_printf(b, "pid %d: %s%s, %zu thread%s, %llu KiB\n", p->vpid, p->stat.comm, p->zombie ? " (zombie)" : "",
+			   p->nthr, p->nthr == 1 ? "" : "s", (unsigned long long)p->status.vm_rss_kb);
+	}
+	for (size_t i = 0; i < d->nfiles; i++) {
+		struct dfile *f = d->files[i];
+		buf_printf(b, "file %u: pid %d: fd %d: %s %s\n", f->id, f->p->vpid, f->fd, f->ops->type, f->link);
+	}
+}
+
+static int run(struct dump *d, const struct ckpt_opts *o, struct ckpt_result *res, struct err *e)
+{
+	if (members_stop(d, o, e) || members_look(d, o, e) || check_all(d, e))
+		return -1;
+	res->nprocs = d->nprocs;
+	for (size_t i = 0; i < d->nprocs; i++)
+		res->nthreads += d->procs[i]->nthr;
+	if (o->check_only)
+		report(d, &res->report);
+	if (d->nrefusals) {
+		res->refusals = d->refusals;
+		memset(&d->refusals, 0, sizeof d->refusals);
+		return err_set(e, EX_CANNOT_CKPT, "cannot be checkpointed: %zu reason%s", d->nrefusals,
+			       d->nrefusals == 1 ? "" : "s");
+	}
+	if (o->check_only)
+		return 0;
+	return ask_all(d, e) || write_image(d, o, res, e) ? -1 : 0;
+}
+
+int cr_checkpoint(const struct ckpt_opts *o, struct ckpt_result *res, struct err *e)
+{
+	struct dump *d = calloc(1, sizeof *d);
+	uint64_t start = now_us();
+	enum ckpt_after after = CKPT_RUN;
+	int rc;
+
+	memset(res, 0, sizeof *res);
+	if (!d)
+		return err_set(e, EX_FAILED, "out of memory");
+	res->date = time(NULL);
+	rc = run(d, o, res, e);
+	if (!rc && !o->check_only && o->after != CKPT_RUN) {
+		rc = o->commit ? o->commit(o->ctx, e) : 0;
+		if (!rc)
+			after = o->after;
+	}
+	members_release(d, after, o->kill_signal);
+	res->pause_us = now_us() - start;
+	if (!rc && !o->check_only && o->after == CKPT_RUN && o->commit)
+		rc = o->commit(o->ctx, e);
+	res->total_us = now_us() - start;
+	if (o->progress)
+		progress_end(o->progress);
+	image_writer_free(d->img);
+	dump_raws_free(d);
+	mm_free(d);
+	files_free(d);
+	members_free(d);
+	buf_free(&d->refusals);
+	free(d);
+	return rc;
+}
+
+void ckpt_result_free(struct ckpt_result *res)
+{
+	buf_free(&res->refusals);
+	buf_free(&res->report);
+}

@@ -1,0 +1,110 @@
+/* fd_ext: see fd_ext.h. Record: TYPE="ext" ... EXTERNAL="1" [STD=n] */
+#include "res/fd_ext.h"
+#include "res/fd_ops.h"
+#include "common/cleanup.h"
+#include "common/num.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/sysmacros.h>
+
+static bool proc_holds(pid_t pid, const char *link)
+{
+	char path[64], to[PATH_MAX];
+	AUTO_DIR DIR *dir = NULL;
+	struct dirent *de;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", pid);
+	dir = opendir(path);
+	if (!dir)
+		return false;
+	while ((de = readdir(dir))) {
+		ssize_t n = readlinkat(dirfd(dir), de->d_name, to, sizeof to - 1);
+		if (n <= 0)
+			continue;
+		to[n] = 0;
+		if (!strcmp(to, link))
+			return true;
+	}
+	return false;
+}
+
+bool ext_held_outside(struct dump *d, const struct dfile *f)
+{
+	AUTO_DIR DIR *dir = opendir("/proc");
+	struct dirent *de;
+	pid_t pid;
+
+	while (dir && (de = readdir(dir))) {
+		if (de->d_name[0] < '0' || de->d_name[0] > '9')
+			continue;
+		pid = (pid_t)atoi(de->d_name);
+		if (pid != getpid() && !dump_has_pid(d, pid) && proc_holds(pid, f->link))
+			return true;
+	}
+	return false;
+}
+
+/* A terminal: pts slaves and consoles whose master is not in the job (fd_tty comes first in the table and takes
+ * the others), /dev/tty itself, and sockets that are only somebody's stdio. */
+static bool ext_match(const struct dfile *f)
+{
+	unsigned ma = major(f->st.st_rdev);
+
+	if (f->flags & O_PATH)
+		return false;
+	if (S_ISSOCK(f->st.st_mode))
+		return f->std != 0;
+	return S_ISCHR(f->st.st_mode) && (ma == 4 || ma == 5 || (ma >= 136 && ma <= 143));
+}
+
+void ext_dump(struct dump *d, const struct dfile *f)
+{
+	rec_put_u64(&d->files_out, "EXTERNAL", 1);
+	for (int i = 0; i < 3; i++)
+		if (f->std & (1u << i)) {
+			rec_put_u64(&d->files_out, "STD", (uint64_t)i);
+			break;
+		}
+}
+
+static int ext_dump_op(struct dump *d, struct dfile *f, struct err *e)
+{
+	ext_dump(d, f);
+	return 0;
+}
+
+int ext_open(struct restore *r, struct rfile *f, struct err *e)
+{
+	char id[16];
+	const char *to, *path = rec_find(&f->rec, "PATH");
+	uint64_t std, flags, fd;
+
+	if (rec_u64(&f->rec, "FLAGS", UINT32_MAX, &flags, e) || rec_u64_or(&f->rec, "STD", 2, 3, &std, e))
+		return -1;
+	snprintf(id, sizeof id, "%u", f->id);
+	to = restore_subst(r, id);
+	if (!to && path)
+		to = restore_subst(r, path);
+	if (to && !strncmp(to, "fd:", 3)) {
+		if (num_u64(to + 3, INT_MAX, &fd))
+			return err_set(e, EX_USAGE_, "-S %s=%s: not a descriptor number", id, to);
+		f->fd = fcntl((int)fd, F_DUPFD_CLOEXEC, 3);
+		return f->fd < 0 ? err_sys(e, "-S %s=%s", id, to) : 0;
+	}
+	if (to) {
+		f->fd = open(to, ((int)flags & (O_ACCMODE | O_APPEND | O_NONBLOCK)) | O_CLOEXEC | O_NOCTTY);
+		return f->fd < 0 ? err_sys(e, "-S %s=%s: cannot open it", id, to) : 0;
+	}
+	if (std == 3) {
+		err_set(e, EX_MISFIT, "%s led outside the job and is no stdin, stdout or stderr", path ? path : "a file");
+		err_hint(e, "say what to connect it to with -S %s=PATH or -S %s=fd:N", id, id);
+		return -1;
+	}
+	f->fd = r->o->std[std] >= 0 ? fcntl(r->o->std[std], F_DUPFD_CLOEXEC, 3) : open("/dev/null", O_RDWR | O_CLOEXEC);
+	return f->fd < 0 ? err_sys(e, "cannot connect %s", path ? path : "stdio") : 0;
+}
+
+const struct fd_ops fd_ext_ops = {
+	.type = "ext", .match = ext_match, .dump = ext_dump_op, .open = ext_open,
+};

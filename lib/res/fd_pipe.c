@@ -1,0 +1,217 @@
+/* fd_pipe: pipes and named fifos, with their content and size. pipe(7), fifo(7).
+ *
+ * Record: TYPE="pipe" ... GROUP=id (first description of the same pipe) PIPESIZE= [CONTENT=bytes] or EXTERNAL="1" STD=n
+ * The content is raw member pipe_GROUP. A pipe whose other end is held by somebody outside the job is external:
+ * on restart it becomes the restart's own stdin, stdout or stderr, or what -S names. */
+#include "res/fd_ops.h"
+#include "res/fd_ext.h"
+#include "common/cleanup.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+enum { PIPE_OPEN_FLAGS = O_ACCMODE | O_NONBLOCK | O_DIRECT };
+
+static bool pipe_match(const struct dfile *f)
+{
+	return S_ISFIFO(f->st.st_mode) && !(f->flags & O_PATH);
+}
+
+struct ends { struct dfile *first, *reader; bool r, w; };
+
+static struct ends pipe_ends(struct dump *d, const struct dfile *f)
+{
+	struct ends x = { 0 };
+
+	for (size_t i = 0; i < d->nfiles; i++) {
+		struct dfile *c = d->files[i];
+		int acc = (int)c->flags & O_ACCMODE;
+
+		if (c->st.st_ino != f->st.st_ino || c->st.st_dev != f->st.st_dev || (c->flags & O_PATH))
+			continue;
+		if (!x.first)
+			x.first = c;
+		if (acc != O_WRONLY) {
+			x.r = true;
+			x.reader = c;
+		}
+		if (acc != O_RDONLY)
+			x.w = true;
+	}
+	return x;
+}
+
+static bool is_named(const struct dfile *f) { return f->link[0] == '/'; }
+
+/* With only one end in the job, the other may be held outside, or by nobody any more. */
+static bool pipe_external(struct dump *d, const struct dfile *f)
+{
+	struct ends x = pipe_ends(d, f);
+
+	return !is_named(f) && !(x.r && x.w) && ext_held_outside(d, f);
+}
+
+static int pipe_check(struct dump *d, struct dfile *f, struct err *e)
+{
+	struct stat st;
+	char path[PATH_MAX + 64];
+
+	if (is_named(f)) {
+		snprintf(path, sizeof path, "/proc/%d/root%s", f->p->pid, f->link);
+		if (stat(path, &st) || st.st_ino != f->st.st_ino || st.st_dev != f->st.st_dev)
+			return refuse(d, f->p, "fd %d: fifo %s was removed", f->fd, f->link);
+	}
+	if (f->lfd < 0)
+		return refuse(d, f->p, "fd %d: %s cannot be duplicated", f->fd, f->link);
+	return 0;
+}
+
+/* tee(2) copies without consuming. The last pages of a pipe may be shared, so sizes fit. */
+static int pipe_content(struct dump *d, const struct dfile *rd, uint32_t group, int bytes, struct err *e)
+{
+	AUTO_FREE char *mem = malloc((size_t)bytes);
+	AUTO_FD int in = -1, out = -1;
+	int p[2], size = fcntl(rd->lfd, F_GETPIPE_SZ);
+	char name[32];
+	ssize_t n, got = 0;
+
+	if (!mem)
+		return err_set(e, EX_FAILED, "out of memory");
+	if (pipe2(p, O_CLOEXEC | O_NONBLOCK))
+		return err_sys(e, "cannot make a pipe");
+	in = p[0];
+	out = p[1];
+	if (size > 0 && fcntl(out, F_SETPIPE_SZ, size) < 0 && size > 65536)
+		return err_sys(e, "cannot copy a pipe of %d bytes", size);
+	n = tee(rd->lfd, out, (size_t)bytes, SPLICE_F_NONBLOCK);
+	if (n != bytes)
+		return n < 0 ? err_sys(e, "cannot read the content of %s", rd->link)
+			     : err_set(e, EX_FAILED, "%s holds %d bytes, only %zd could be copied", rd->link, bytes, n);
+	while (got < n) {
+		ssize_t k = read(in, mem + got, (size_t)(n - got));
+		if (k <= 0)
+			return err_sys(e, "cannot read the content of %s", rd->link);
+		got += k;
+	}
+	snprintf(name, sizeof name, "pipe_%u", group);
+	return dump_raw_mem(d, name, mem, (size_t)got, e);
+}
+
+static int pipe_dump(struct dump *d, struct dfile *f, struct err *e)
+{
+	struct ends x = pipe_ends(d, f);
+	struct buf *b = &d->files_out;
+	int bytes = 0;
+
+	rec_put_u64(b, "GROUP", x.first->id);
+	if (pipe_external(d, f)) {
+		ext_dump(d, f);
+		return 0;
+	}
+	if (x.first != f)
+		return 0;
+	rec_put_u64(b, "PIPESIZE", (uint64_t)fcntl(f->lfd, F_GETPIPE_SZ));
+	if (!x.reader || ioctl(x.reader->lfd, FIONREAD, &bytes) || bytes <= 0)
+		return 0;
+	rec_put_u64(b, "CONTENT", (uint64_t)bytes);
+	return pipe_content(d, x.reader, f->id, bytes, e);
+}
+
+/* ---- restart ---- */
+
+static int fill(struct restore *r, uint32_t group, uint64_t bytes, int wfd, struct err *e)
+{
+	const struct image_member *m;
+	char name[32], buf[65536];
+	uint64_t done = 0;
+
+	snprintf(name, sizeof name, "pipe_%u", group);
+	m = image_find(r->img, name);
+	if (!m || m->text || m->size != bytes)
+		return err_set(e, EX_BAD_IMAGE, "the image has no fitting member %s", name);
+	while (done < bytes) {
+		size_t want = bytes - done < sizeof buf ? (size_t)(bytes - done) : sizeof buf;
+		ssize_t n = pread(image_fd(r->img), buf, want, (off_t)(m->offset + done));
+		if (n <= 0)
+			return err_sys(e, "cannot read %s", name);
+		if (write(wfd, buf, (size_t)n) != n)
+			return err_sys(e, "cannot fill a pipe with its %llu bytes", (unsigned long long)bytes);
+		done += (uint64_t)n;
+	}
+	return 0;
+}
+
+/* Opens one more description of the pipe behind fd. */
+static int reopen(int fd, uint64_t flags, struct err *e)
+{
+	char path[64];
+	int n, acc = (int)flags & O_ACCMODE;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	/* Without O_NONBLOCK the open could wait for the other end. */
+	n = open(path, acc | O_NONBLOCK | O_CLOEXEC);
+	if (n < 0)
+		return err_sys(e, "cannot open a pipe again");
+	if (fcntl(n, F_SETFL, (int)flags & PIPE_OPEN_FLAGS & ~O_ACCMODE) < 0) {
+		close(n);
+		return err_sys(e, "cannot set the flags of a pipe");
+	}
+	return n;
+}
+
+static int pipe_open(struct restore *r, struct rfile *f, struct err *e)
+{
+	uint64_t group, size, bytes;
+	const char *path;
+	AUTO_FD int rd = -1, wr = -1;
+	int p[2];
+
+	if (rec_find(&f->rec, "EXTERNAL"))
+		return ext_open(r, f, e);
+	if (rec_u64(&f->rec, "GROUP", r->nfiles, &group, e) || rec_str(&f->rec, "PATH", &path, e) ||
+	    rec_u64(&f->rec, "PIPESIZE", RES_PIPE_MAX, &size, e) ||
+	    rec_u64_or(&f->rec, "CONTENT", RES_PIPE_MAX, 0, &bytes, e))
+		return -1;
+	if (group != f->id)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: pipe of an unknown group", f->rec.line);
+	if (path[0] == '/') {
+		char to[PATH_MAX];
+		struct stat st;
+
+		if (restore_path(r, path, to, e))
+			return -1;
+		rd = open(to, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		if (rd < 0 || fstat(rd, &st))
+			return err_sys(e, "cannot open fifo %s again", to);
+		if (!S_ISFIFO(st.st_mode))
+			return err_set(e, EX_MISFIT, "%s is no fifo any more", to);
+		wr = fcntl(rd, F_DUPFD_CLOEXEC, 3);
+	} else {
+		if (pipe2(p, O_CLOEXEC | O_NONBLOCK))
+			return err_sys(e, "cannot make a pipe");
+		rd = p[0];
+		wr = p[1];
+	}
+	if (fcntl(wr, F_SETPIPE_SZ, (int)size) < 0 && size > 65536)
+		return err_sys(e, "cannot make a pipe of %llu bytes", (unsigned long long)size);
+	if (bytes && fill(r, f->id, bytes, wr, e))
+		return -1;
+	for (size_t i = f->id - 1; i < r->nfiles; i++) {
+		struct rfile *o = &r->files[i];
+		uint64_t g, flags;
+
+		if (o->ops != f->ops || o->fd >= 0 || rec_u64_or(&o->rec, "GROUP", r->nfiles, 0, &g, e) || g != group)
+			continue;
+		if (rec_u64(&o->rec, "FLAGS", UINT32_MAX, &flags, e))
+			return -1;
+		o->fd = reopen(((int)flags & O_ACCMODE) == O_RDONLY ? rd : wr, flags, e);
+		if (o->fd < 0)
+			return -1;
+	}
+	return 0;
+}
+
+const struct fd_ops fd_pipe_ops = {
+	.type = "pipe", .match = pipe_match, .check = pipe_check, .dump = pipe_dump, .open = pipe_open,
+};

@@ -1,0 +1,288 @@
+/* files: the descriptor tables of all processes and the open file descriptions behind them.
+ *
+ * Checkpoint: every descriptor of every process is looked at once. Descriptions are told apart by kcmp(2),
+ * which is asked only among those that look alike (same inode, flags and offset). Records:
+ *   member `files`:  TYPE="<kind>" ID= FLAGS= POS= PATH= ... one a description (fields by its fd_ops)
+ *   member task_PID: TYPE="fd" FD= FILE= [CLOEXEC="1"]
+ *
+ * Restart: the restorer opens every description before any process is made, at the number that it has in the
+ * job where that number is free, so that 10,000 open files fit below an RLIMIT_NOFILE of 20,000;
+ * all processes inherit them and keep what is theirs, so sharing comes back by itself. */
+#include "res/files.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "res/fd_ops.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+struct fdent { int fd; bool cloexec; struct dfile *f; };
+struct fdtab { struct fdent *v; size_t n, cap; };   /* dproc -> by index, parallel to d->procs */
+
+
+
+static bool same_description(struct dproc *a, int fda, struct dproc *b, int fdb)
+{
+	return syscall(SYS_kcmp, a->pid, b->pid, KCMP_FILE, fda, fdb) == 0;
+}
+
+static unsigned hash_of(const struct stat *st)
+{
+	return (unsigned)((st->st_ino * 2654435761u) ^ st->st_dev) % 4096;
+}
+
+/* Reads what /proc tells of p's descriptor fd into f. */
+static int look(struct dproc *p, int dfd_fd, int dfd_info, int fd, struct dfile *f, bool *cloexec, struct err *e)
+{
+	char name[16], link[PATH_MAX];
+	struct buf info = BUF_INIT;
+	uint64_t v;
+
+	snprintf(name, sizeof name, "%d", fd);
+	ssize_t n = readlinkat(dfd_fd, name, link, sizeof link - 1);
+	if (n < 0)
+		return err_sys(e, "fd %d: cannot read its link", fd);
+	link[n] = 0;
+	if (fstatat(dfd_fd, name, &f->st, 0))
+		return err_sys(e, "fd %d: cannot stat it", fd);
+	if (buf_read_file(&info, dfd_info, name, 64 << 20) || buf_failed(&info)) {
+		buf_free(&info);
+		return err_sys(e, "fd %d: cannot read fdinfo", fd);
+	}
+	f->info = info.p;
+	f->link = strdup(link);
+	if (!f->info || !f->link)
+		return err_set(e, EX_FAILED, "out of memory");
+	if (fdinfo_num(f->info, "flags", 8, &v))
+		return err_set(e, EX_FAILED, "fd %d: fdinfo has no flags", fd);
+	*cloexec = v & O_CLOEXEC;
+	f->flags = (unsigned)v & ~(unsigned)O_CLOEXEC;
+	f->pos = fdinfo_num(f->info, "pos", 10, &v) ? 0 : (int64_t)v;
+	f->p = p;
+	f->fd = fd;
+	f->lfd = -1;
+	return 0;
+}
+
+static struct dfile *known(struct dump *d, const struct dfile *f)
+{
+	for (struct dfile *c = d->hash[hash_of(&f->st)]; c; c = c->next_hash)
+		if (c->st.st_ino == f->st.st_ino && c->st.st_dev == f->st.st_dev && c->flags == f->flags &&
+		    c->pos == f->pos && same_description(c->p, c->fd, f->p, f->fd))
+			return c;
+	return NULL;
+}
+
+static int add_file(struct dump *d, struct dfile *f, struct err *e)
+{
+	if (d->nfiles == d->capfiles) {
+		size_t cap = d->capfiles ? 2 * d->capfiles : 64;
+		struct dfile **v = realloc(d->files, cap * sizeof *v);
+		if (!v)
+			return err_set(e, EX_FAILED, "out of memory");
+		d->files = v;
+		d->capfiles = cap;
+	}
+	f->id = (uint32_t)++d->nfiles;
+	d->files[f->id - 1] = f;
+	f->next_hash = d->hash[hash_of(&f->st)];
+	d->hash[hash_of(&f->st)] = f;
+	f->lfd = (int)syscall(SYS_pidfd_getfd, f->p->t->pidfd, f->fd, 0);
+	return 0;
+}
+
+static void free_file(struct dfile *f)
+{
+	if (!f)
+		return;
+	if (f->lfd >= 0)
+		close(f->lfd);
+	free(f->link);
+	free(f->info);
+	free(f);
+}
+
+static int tab_add(struct fdtab *t, struct fdent x, struct err *e)
+{
+	if (t->n == t->cap) {
+		size_t cap = t->cap ? 2 * t->cap : 16;
+		struct fdent *v = realloc(t->v, cap * sizeof *v);
+		if (!v)
+			return err_set(e, EX_FAILED, "out of memory");
+		t->v = v;
+		t->cap = cap;
+	}
+	t->v[t->n++] = x;
+	return 0;
+}
+
+static int cmp_fd(const void *a, const void *b)
+{
+	return ((const struct fdent *)a)->fd - ((const struct fdent *)b)->fd;
+}
+
+static int collect_fd(struct dump *d, struct dproc *p, struct fdtab *t, int dfd, int dinfo, int fd, struct err *e)
+{
+	struct dfile *f = calloc(1, sizeof *f), *k;
+	bool cloexec;
+
+	if (!f)
+		return err_set(e, EX_FAILED, "out of memory");
+	f->lfd = -1;
+	if (look(p, dfd, dinfo, fd, f, &cloexec, e)) {
+		free_file(f);
+		return -1;
+	}
+	k = known(d, f);
+	if (k) {
+		free_file(f);
+		f = k;
+	} else if (add_file(d, f, e)) {
+		free_file(f);
+		return -1;
+	}
+	if (fd <= 2)
+		f->std |= 1u << fd;
+	return tab_add(t, (struct fdent){ fd, cloexec, f }, e);
+}
+
+static int collect_proc(struct dump *d, struct dproc *p, struct fdtab *t, struct err *e)
+{
+	char path[64];
+	AUTO_FD int dfd = -1, dinfo = -1;
+	AUTO_DIR DIR *dir = NULL;
+	struct dirent *de;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", p->pid);
+	dfd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dfd < 0)
+		return err_sys(e, "cannot open %s", path);
+	snprintf(path, sizeof path, "/proc/%d/fdinfo", p->pid);
+	dinfo = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dinfo < 0)
+		return err_sys(e, "cannot open %s", path);
+	dir = fdopendir(fcntl(dfd, F_DUPFD_CLOEXEC, 0));
+	if (!dir)
+		return err_sys(e, "cannot list %s", path);
+	while ((de = readdir(dir))) {
+		if (de->d_name[0] < '0' || de->d_name[0] > '9')
+			continue;
+		if (collect_fd(d, p, t, dfd, dinfo, atoi(de->d_name), e))
+			return -1;
+	}
+	if (t->n)
+		qsort(t->v, t->n, sizeof *t->v, cmp_fd);
+	return 0;
+}
+
+int files_check(struct dump *d, struct err *e)
+{
+	struct rlimit rl;
+
+	/* Our own duplicates may be many. */
+	if (!getrlimit(RLIMIT_NOFILE, &rl) && rl.rlim_cur < rl.rlim_max) {
+		rl.rlim_cur = rl.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &rl);
+	}
+	d->fdtabs = calloc(d->nprocs ? d->nprocs : 1, sizeof *d->fdtabs);
+	if (!d->fdtabs)
+		return err_set(e, EX_FAILED, "out of memory");
+	for (size_t i = 0; i < d->nprocs; i++) {
+		struct dproc *p = d->procs[i];
+		if (!p->zombie && collect_proc(d, p, &d->fdtabs[i], e))
+			return err_prefix(e, "pid %d", p->vpid);
+	}
+	for (size_t i = 0; i < d->nfiles; i++) {
+		struct dfile *f = d->files[i];
+
+		for (size_t k = 0; fd_table[k] && !f->ops; k++)
+			if (fd_table[k]->match(f))
+				f->ops = fd_table[k];
+		if (f->ops->check && f->ops->check(d, f, e))
+			return err_prefix(e, "pid %d: fd %d", f->p->vpid, f->fd);
+	}
+	return 0;
+}
+
+int files_dump(struct dump *d, struct err *e)
+{
+	for (size_t i = 0; i < d->nfiles; i++) {
+		struct dfile *f = d->files[i];
+		struct buf *b = &d->files_out;
+
+		rec_begin(b, f->ops->type);
+		rec_put_u64(b, "ID", f->id);
+		rec_put_hex(b, "FLAGS", f->flags);
+		rec_put_i64(b, "POS", f->pos);
+		rec_put_str(b, "PATH", f->link);
+		owner_dump(d, f);
+		if (f->ops->dump && f->ops->dump(d, f, e))
+			return err_prefix(e, "pid %d: fd %d", f->p->vpid, f->fd);
+		rec_end(b);
+	}
+	for (size_t i = 0; i < d->nprocs; i++) {
+		struct dproc *p = d->procs[i];
+		struct fdtab *t = &d->fdtabs[i];
+
+		for (size_t k = 0; k < t->n; k++) {
+			rec_begin(&p->out, "fd");
+			rec_put_u64(&p->out, "FD", (uint64_t)t->v[k].fd);
+			rec_put_u64(&p->out, "FILE", t->v[k].f->id);
+			if (t->v[k].cloexec)
+				rec_put_u64(&p->out, "CLOEXEC", 1);
+			rec_end(&p->out);
+		}
+		for (size_t k = 0; k < t->n; k++)
+			if (locks_dump(d, p, t->v[k].fd, t->v[k].f, e))
+				return err_prefix(e, "pid %d: fd %d", p->vpid, t->v[k].fd);
+	}
+	return 0;
+}
+
+struct dfile *files_find_fd(struct dump *d, struct dproc *p, int fd)
+{
+	for (size_t i = 0; i < d->nprocs; i++) {
+		if (d->procs[i] != p)
+			continue;
+		struct fdent key = { .fd = fd }, *r;
+		struct fdtab *t = &d->fdtabs[i];
+		r = t->n ? bsearch(&key, t->v, t->n, sizeof *t->v, cmp_fd) : NULL;
+		return r ? r->f : NULL;
+	}
+	return NULL;
+}
+
+struct dfile *files_find_ghost(struct dump *d, const struct stat *st)
+{
+	struct dfile *first = NULL;
+
+	for (struct dfile *c = d->hash[hash_of(st)]; c; c = c->next_hash)
+		if (c->st.st_ino == st->st_ino && c->st.st_dev == st->st_dev && !(c->flags & O_PATH) &&
+		    (!first || c->id < first->id))
+			first = c;
+	return first;
+}
+
+struct dfile *files_find_inode(struct dump *d, const struct stat *st)
+{
+	for (struct dfile *c = d->hash[hash_of(st)]; c; c = c->next_hash)
+		if (c->st.st_ino == st->st_ino && c->st.st_dev == st->st_dev)
+			return c;
+	return NULL;
+}
+
+void files_free(struct dump *d)
+{
+	for (size_t i = 0; i < d->nfiles; i++)
+		free_file(d->files[i]);
+	free(d->files);
+	if (d->fdtabs)
+		for (size_t i = 0; i < d->nprocs; i++)
+			free(d->fdtabs[i].v);
+	free(d->fdtabs);
+	buf_free(&d->files_out);
+}

@@ -1,0 +1,23 @@
+/* table: which resources there are, and their order. */
+#include "res/res.h"
+#include "res/fd_ops.h"
+#include "res/proc_ops.h"
+
+/* Why this order stands in proc_ops.h. */
+const struct res_ops *const res_table[] = {
+	&res_unsupported, &res_ns,
+	&res_ctty,
+	&res_umask, &res_sigaction, &res_procfs, &res_rlimit,
+	&res_comm, &res_sched, &res_seccomp, &res_creds, &res_prctl, &res_thread,
+	&res_locks,
+	&res_sigpending, &res_posix_timer, &res_itimer,
+	NULL,
+};
+
+/* Memfds before regular files (they look like deleted ones); the job's own terminals before those outside; refusals last. */
+const struct fd_ops *const fd_table[] = {
+	&fd_memfd_ops, &fd_reg_ops, &fd_pipe_ops, &fd_dev_ops, &fd_ptm_ops, &fd_pts_ops, &fd_ext_ops,
+	&fd_eventfd_ops, &fd_signalfd_ops, &fd_timerfd_ops, &fd_epoll_ops, &fd_inotify_ops,
+	&fd_refuse_ops,
+	NULL,
+};
