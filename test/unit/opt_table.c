@@ -1,11 +1,13 @@
-/* opt, table, log: what users type, what they are told, what lists look like. */
+/* opt, table, log, progress: what users type, what they are told, what lists look like. */
 #include "common/buf.h"
 #include "common/log.h"
 #include "common/opt.h"
+#include "common/progress.h"
 #include "common/table.h"
 #include "test/unit/unit.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -377,6 +379,57 @@ static void fault_points(void)
 	CHECK(!fault("a"));
 }
 
+/* 512 MiB of 1 GiB, begun `age_ms` ago: what stderr got, without the blanks at the end of lines. */
+static const char *progress_line(int fd, int read_from, int64_t age_ms, bool end)
+{
+	static char line[512];
+	int was = dup(2);
+	struct progress p;
+	size_t n;
+	ssize_t got;
+
+	fflush(NULL);
+	dup2(fd, 2);
+	progress_start(&p, "save", 1 << 30);
+	p.start_ns -= age_ms * 1000000;
+	progress_add(&p, 512 << 20);
+	if (end)
+		progress_end(&p);
+	dup2(was, 2);
+	close(was);
+	got = read(read_from, line, sizeof(line) - 1);
+	for (n = got > 0 ? (size_t)got : 0; n && (line[n - 1] == ' ' || line[n - 1] == '\r'); n--)
+		;
+	line[n] = '\0';
+	return line;
+}
+
+static void progress_lines(void)
+{
+	int master = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC), slave = -1, fds[2];
+
+	if (master >= 0 && grantpt(master) == 0 && unlockpt(master) == 0)
+		slave = open(ptsname(master), O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (slave < 0) {
+		printf("# progress_lines: no pseudoterminal here: %s\n", strerror(errno));
+		return;
+	}
+	CHECK_STR(progress_line(slave, master, 2000, false),
+		  "\rsave: 512M of 1.0G (50%), 256M/s, 2s left");
+	CHECK_STR(progress_line(slave, master, 100, false), ""); /* too early */
+	CHECK_STR(progress_line(slave, master, 100, true), "");
+	CHECK(strstr(progress_line(slave, master, 2000, true), "save") != NULL);
+	log_set_level(LOG_QUIET);
+	CHECK_STR(progress_line(slave, master, 2000, true), "");
+	log_set_level(LOG_NORMAL);
+	CHECK_INT(pipe2(fds, O_NONBLOCK | O_CLOEXEC), 0);
+	CHECK_STR(progress_line(fds[1], fds[0], 2000, true), ""); /* no terminal */
+	close(fds[0]);
+	close(fds[1]);
+	close(slave);
+	close(master);
+}
+
 int main(void)
 {
 	unsetenv("XOS_DEBUG");
@@ -395,5 +448,6 @@ int main(void)
 	RUN(full_output);
 	RUN(messages);
 	RUN(fault_points);
+	RUN(progress_lines);
 	return unit_status();
 }

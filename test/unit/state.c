@@ -209,6 +209,8 @@ static void replaces_at_once(void)
 	int i, k, left = WRITERS, st, bad = 0, reads = 0;
 
 	CHECK_INT(mkdirat(dir, "c", 0700), 0);
+	memset(big, 'a', SIZE);
+	CHECK_INT(state_replace(dir, "c/job", big, SIZE, 0, &err), 0);
 	for (i = 0; i < WRITERS; i++) {
 		pids[i] = fork();
 		if (pids[i] == 0) {
@@ -223,10 +225,9 @@ static void replaces_at_once(void)
 		const char *s = content("c/job");
 		size_t n = s ? strlen(s) : 0;
 
-		if (n) {
-			whole &= n == SIZE - (size_t)(s[0] - 'a') * 100 && strspn(s, (char[]){ s[0], 0 }) == n;
-			reads++;
-		}
+		whole &= n && n == SIZE - (size_t)(s[0] - 'a') * 100 &&
+			 strspn(s, (char[]){ s[0], 0 }) == n;
+		reads++;
 		if (waitpid(-1, &st, WNOHANG) > 0) {
 			left--;
 			bad += st != 0;
