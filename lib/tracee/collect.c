@@ -71,7 +71,8 @@ static int thread_event(struct collect *c, size_t i, int st, struct err *e)
 	if (st_is_stop_event(st)) {
 		c->t->thr[i].state = THREAD_STOPPED;
 		c->t->thr[i].group_stopped = WSTOPSIG(st) != SIGTRAP;
-		return 0;
+		/* Now, not when all stand: were we killed before, a spurious EINTR would be seen. */
+		return thread_save(c->t, &c->t->thr[i], e);
 	}
 	if (st_is_birth(st)) {
 		if (newborn(c, tid, st_event(st), e) < 0)
@@ -239,13 +240,8 @@ int tracee_collect(struct tracee *t, int64_t deadline_ms, struct pid_list *child
 	pid_list_free(&c.vforked);
 	if (n < 0)
 		return -1;
-	for (size_t i = 0; i < t->nthr; i++) {
-		if (t->thr[i].state != THREAD_STOPPED)
-			continue;
-		if (thread_save(t, &t->thr[i], e) < 0)
-			return -1;
-		alive++;
-	}
+	for (size_t i = 0; i < t->nthr; i++)
+		alive += t->thr[i].state == THREAD_STOPPED;
 	if (alive == 0)
 		return err_set(e, EX_NOSUCH, "has exited");
 	t->zombie_leader = t->thr[0].state == THREAD_GONE;
