@@ -41,7 +41,7 @@ int locks_check(struct dump *d, struct dfile *f, struct err *e);
 int locks_dump(struct dump *d, struct dproc *p, int fd, struct dfile *f, struct err *e);
 extern const struct res_ops res_locks;       /* verify; late() takes them again */
 
-/* ---- fd_tty.c: controlling terminals inside the job ---- */
+/* ---- ctty.c: controlling terminals inside the job ---- */
 extern const struct res_ops res_ctty;        /* dump: who has one; late: foreground group, TIOCNOTTY */
 /* For the maker of the tree: p (under remote control, p->rem) has just become the leader of its session and
  * has no children yet: gives it its controlling terminal, which children then inherit (there

@@ -1,0 +1,376 @@
+/* fd_tty: pseudo terminals whose master is in the job, pty(7), ioctl_tty(2).
+ *
+ * Records: TYPE="pty_master" ... INDEX= TERMIOS= ROWS= COLS= XPIXEL= YPIXEL= [PACKET LOCKED HANGUP="1"] UID= GID= MODE=
+ *          [SESSION=pid FOREGROUND=pgid] [OUTPUT=hex: written to the slave, not yet read from the master]
+ *          TYPE="pty_slave" ... MASTER=id [EXCLUSIVE="1"]
+ *
+ * The same number N of /dev/pts/N is taken when it is free; else the terminal gets another one. What cannot be seen
+ * from outside is lost: an input line that is not complete yet, output stopped by ^S, the status byte of
+ * packet mode. Complete input that nobody has read makes the checkpoint fail. */
+#include "res/fd_ops.h"
+#include "res/tty.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+
+#include <asm/termbits.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/sysmacros.h>
+
+#ifndef TIOCGPTPEER
+#define TIOCGPTPEER _IO('T', 0x41)
+#endif
+
+enum { PTY_MAX_INDEX = 1 << 20, PTY_MAX_TRIES = 1024, PTY_MAX_OUTPUT = 64 << 10 };
+
+int tty_dev_index(unsigned ma, unsigned mi)
+{
+	return ma >= 136 && ma <= 143 ? (int)((ma - 136) * 256 + mi) : -1;
+}
+
+int tty_master_index(const struct dfile *f)
+{
+	unsigned n;
+
+	if (!S_ISCHR(f->st.st_mode) || f->st.st_rdev != makedev(5, 2) || f->lfd < 0 || ioctl(f->lfd, TIOCGPTN, &n))
+		return -1;
+	return (int)n;
+}
+
+struct dfile *tty_find_master(struct dump *d, int index)
+{
+	for (size_t i = 0; i < d->nfiles; i++)
+		if (d->files[i]->ops == &fd_ptm_ops && tty_master_index(d->files[i]) == index)
+			return d->files[i];
+	return NULL;
+}
+
+/* /dev/tty is whatever terminal it meant when it was opened: TIOCGDEV tells. */
+static int slave_index(const struct dfile *f)
+{
+	unsigned dev;
+
+	if (!S_ISCHR(f->st.st_mode) || (f->flags & O_PATH))
+		return -1;
+	if (f->st.st_rdev == makedev(5, 0))
+		return f->lfd >= 0 && !ioctl(f->lfd, TIOCGDEV, &dev) ? tty_dev_index(major(dev), minor(dev)) : -1;
+	return tty_dev_index(major(f->st.st_rdev), minor(f->st.st_rdev));
+}
+
+static struct dfile *slave_of(struct dump *d, int index)
+{
+	for (size_t i = 0; i < d->nfiles; i++)
+		if (d->files[i]->ops == &fd_pts_ops && slave_index(d->files[i]) == index)
+			return d->files[i];
+	return NULL;
+}
+
+/* ---- master ---- */
+
+static bool ptm_match(const struct dfile *f)
+{
+	return tty_master_index(f) >= 0;
+}
+
+static int ptm_check(struct dump *d, struct dfile *f, struct err *e)
+{
+	int n = tty_master_index(f), ldisc = 0, pending = 0;
+	struct dfile *slave = slave_of(d, n);
+	pid_t sid;
+
+	if (!ioctl(f->lfd, TIOCGETD, &ldisc) && ldisc)
+		refuse(d, f->p, "fd %d: line discipline %d of terminal /dev/pts/%d is not supported", f->fd, ldisc, n);
+	if (!ioctl(f->lfd, TIOCGSID, &sid) && sid > 0 && !dump_has_pid(d, sid))
+		refuse(d, f->p, "fd %d: terminal /dev/pts/%d controls session %d, which is not in the job", f->fd, n, sid);
+	if (slave && slave->lfd >= 0 && !ioctl(slave->lfd, FIONREAD, &pending) && pending > 0)
+		refuse(d, f->p, "fd %d: terminal /dev/pts/%d has %d bytes of input that were not read yet", f->fd, n, pending);
+	if (!slave && !ioctl(f->lfd, FIONREAD, &pending) && pending > 0)
+		refuse(d, f->p, "fd %d: terminal /dev/pts/%d has %d bytes of output that were not read yet", f->fd, n,
+		       pending);
+	return 0;
+}
+
+static void session_dump(struct dump *d, struct dfile *f)
+{
+	struct buf *b = &d->files_out;
+	pid_t sid = 0, fg = 0;
+
+	if (ioctl(f->lfd, TIOCGSID, &sid))
+		return;
+	for (size_t i = 0; i < d->nprocs; i++)
+		if (d->procs[i]->pid == sid)
+			rec_put_u64(b, "SESSION", (uint64_t)d->procs[i]->vpid);
+	if (ioctl(f->lfd, TIOCGPGRP, &fg) || fg <= 0)
+		return;
+	for (size_t i = 0; i < d->nprocs; i++)
+		if (d->procs[i]->stat.pgrp == fg && d->procs[i]->vpgid > 0) {
+			rec_put_u64(b, "FOREGROUND", (uint64_t)d->procs[i]->vpgid);
+			return;
+		}
+}
+
+static void flag_dump(struct dump *d, int fd, unsigned long req, const char *key)
+{
+	int v = 0;
+
+	if (!ioctl(fd, req, &v) && v)
+		rec_put_u64(&d->files_out, key, 1);
+}
+
+static int output_dump(struct dump *d, struct dfile *f, struct dfile *slave, struct err *e)
+{
+	AUTO_BUF struct buf out = BUF_INIT;
+	const char *why;
+	int pending = 0;
+
+	if (!slave || slave->lfd < 0 || ioctl(f->lfd, FIONREAD, &pending) || pending <= 0)
+		return 0;
+	if (tty_peek_output(f->lfd, slave->lfd, &out, &why))
+		return err_set(e, EX_CANNOT_CKPT, "terminal: %s", why);
+	if (buf_failed(&out))
+		return err_set(e, EX_FAILED, "out of memory");
+	rec_put_bin(&d->files_out, "OUTPUT", out.p, out.len);
+	return 0;
+}
+
+static int ptm_dump(struct dump *d, struct dfile *f, struct err *e)
+{
+	struct buf *b = &d->files_out;
+	int n = tty_master_index(f);
+	struct dfile *slave = slave_of(d, n);
+	struct pollfd pf = { .fd = f->lfd };
+	struct termios2 t = { 0 };
+	struct winsize w = { 0 };
+	struct stat st = f->st;
+	char path[96];
+
+	if (ioctl(f->lfd, TCGETS2, &t) || ioctl(f->lfd, TIOCGWINSZ, &w))
+		return err_sys(e, "cannot read the settings of the terminal");
+	rec_put_u64(b, "INDEX", (uint64_t)n);
+	rec_put_bin(b, "TERMIOS", &t, sizeof t);
+	rec_put_u64(b, "ROWS", w.ws_row);
+	rec_put_u64(b, "COLS", w.ws_col);
+	rec_put_u64(b, "XPIXEL", w.ws_xpixel);
+	rec_put_u64(b, "YPIXEL", w.ws_ypixel);
+	flag_dump(d, f->lfd, TIOCGPKT, "PACKET");
+	flag_dump(d, f->lfd, TIOCGPTLCK, "LOCKED");
+	if (poll(&pf, 1, 0) == 1 && (pf.revents & POLLHUP))
+		rec_put_u64(b, "HANGUP", 1);
+	/* Owner and mode are those of the node of the slave. */
+	snprintf(path, sizeof path, "/proc/%d/root/dev/pts/%d", f->p->pid, n);
+	if (slave && S_ISCHR(slave->st.st_mode) && major(slave->st.st_rdev) != 5)
+		st = slave->st;
+	else if (stat(path, &st) || tty_dev_index(major(st.st_rdev), minor(st.st_rdev)) != n)
+		st = (struct stat){ .st_mode = 0620, .st_uid = f->p->status.uid[1], .st_gid = (gid_t)-1 };
+	rec_put_u64(b, "UID", st.st_uid);
+	rec_put_i64(b, "GID", (int)st.st_gid);
+	rec_put_hex(b, "MODE", st.st_mode & 0777);
+	session_dump(d, f);
+	return output_dump(d, f, slave, e);
+}
+
+/* ---- slave ---- */
+
+static bool pts_match(const struct dfile *f)
+{
+	return slave_index(f) >= 0;
+}
+
+static int pts_check(struct dump *d, struct dfile *f, struct err *e)
+{
+	struct termios2 t;
+
+	if (!tty_find_master(d, slave_index(f))) {
+		f->ops = &fd_ext_ops;
+		return f->ops->check ? f->ops->check(d, f, e) : 0;
+	}
+	if (f->lfd < 0 || ioctl(f->lfd, TCGETS2, &t))
+		return refuse(d, f->p, "fd %d: terminal %s was hung up", f->fd, f->link);
+	return 0;
+}
+
+static int pts_dump(struct dump *d, struct dfile *f, struct err *e)
+{
+	struct dfile *m = tty_find_master(d, slave_index(f));
+
+	if (!m)
+		return err_set(e, EX_FAILED, "terminal %s has lost its master", f->link);
+	rec_put_u64(&d->files_out, "MASTER", m->id);
+	flag_dump(d, f->lfd, TIOCGEXCL, "EXCLUSIVE");
+	return 0;
+}
+
+/* ---- restart ---- */
+
+/* A new master, with the wanted number when it is free: the kernel gives the lowest free one. */
+static int open_index(int want, struct err *e)
+{
+	AUTO_FREE int *extra = malloc(PTY_MAX_TRIES * sizeof *extra);
+	size_t n = 0;
+	int got = -1;
+
+	if (!extra)
+		return err_set(e, EX_FAILED, "out of memory");
+	while (got < 0 && n < PTY_MAX_TRIES) {
+		int fd = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+		unsigned index;
+
+		if (fd < 0 || ioctl(fd, TIOCGPTN, &index)) {
+			if (fd >= 0)
+				close(fd);
+			break;
+		}
+		extra[n++] = fd;
+		if ((int)index == want)
+			got = fd;
+		else if ((int)index > want)
+			break;
+	}
+	if (got < 0 && n)
+		got = extra[0];
+	for (size_t i = 0; i < n; i++)
+		if (extra[i] != got)
+			close(extra[i]);
+	return got < 0 ? err_sys(e, "cannot make a pseudo terminal (/dev/ptmx)") : got;
+}
+
+static int settings_restore(struct rfile *f, struct err *e)
+{
+	static const char *const size_keys[] = { "ROWS", "COLS", "XPIXEL", "YPIXEL" };
+	struct termios2 t;
+	uint64_t v[4], packet;
+	size_t n;
+	int on;
+
+	if (rec_bin(&f->rec, "TERMIOS", &t, sizeof t, sizeof t, &n, e) ||
+	    rec_u64_or(&f->rec, "PACKET", 1, 0, &packet, e))
+		return -1;
+	for (int i = 0; i < 4; i++)
+		if (rec_u64(&f->rec, size_keys[i], UINT16_MAX, &v[i], e))
+			return -1;
+	struct winsize w = { (unsigned short)v[0], (unsigned short)v[1], (unsigned short)v[2], (unsigned short)v[3] };
+	on = (int)packet;
+	if (ioctl(f->fd, TCSETS2, &t) || ioctl(f->fd, TIOCSWINSZ, &w) || ioctl(f->fd, TIOCPKT, &on))
+		return err_sys(e, "cannot give a terminal its settings");
+	return 0;
+}
+
+static int peer(int master, int flags)
+{
+	return ioctl(master, TIOCGPTPEER, flags | O_NOCTTY | O_CLOEXEC);
+}
+
+/* Owner and mode of the node. An ordinary user gets his own anyway. */
+static int node_restore(struct rfile *f, int slave, struct err *e)
+{
+	uint64_t uid, mode;
+	int64_t gid;
+	struct stat st;
+
+	if (rec_u64(&f->rec, "UID", UINT32_MAX, &uid, e) || rec_i64(&f->rec, "GID", INT32_MIN, UINT32_MAX, &gid, e) ||
+	    rec_u64(&f->rec, "MODE", 0777, &mode, e))
+		return -1;
+	if (fstat(slave, &st))
+		return err_sys(e, "cannot stat a terminal");
+	if ((st.st_uid != uid || (gid >= 0 && st.st_gid != (gid_t)gid)) && fchown(slave, (uid_t)uid, (gid_t)gid) &&
+	    geteuid() == 0)
+		return err_sys(e, "cannot give a terminal its owner");
+	if ((st.st_mode & 0777) != mode && fchmod(slave, (mode_t)mode))
+		return err_sys(e, "cannot give a terminal its mode");
+	return 0;
+}
+
+static int ptm_open(struct restore *r, struct rfile *f, struct err *e)
+{
+	AUTO_FD int slave = -1;
+	uint64_t want, hangup;
+	unsigned got;
+	int off = 0;
+
+	if (f->fd >= 0)
+		return 0; /* a slave needed it earlier */
+	if (rec_u64(&f->rec, "INDEX", PTY_MAX_INDEX, &want, e) || rec_u64_or(&f->rec, "HANGUP", 1, 0, &hangup, e))
+		return -1;
+	f->fd = open_index((int)want, e);
+	if (f->fd < 0)
+		return -1;
+	if (!ioctl(f->fd, TIOCGPTN, &got) && got != want)
+		log_verbose("terminal /dev/pts/%d is /dev/pts/%u now: that number is taken", (int)want, got);
+	if (ioctl(f->fd, TIOCSPTLCK, &off))
+		return err_sys(e, "cannot unlock a terminal");
+	/* Opened and closed once, the slave counts as hung up for the reader of the master; never opened, as not
+	 * there yet: then it must not be touched. */
+	if (hangup) {
+		slave = peer(f->fd, O_RDWR);
+		if (slave < 0 || node_restore(f, slave, e))
+			return slave < 0 ? err_sys(e, "cannot open the slave of a terminal") : -1;
+	}
+	return settings_restore(f, e) || fd_set_flags(f->fd, &f->rec, e) ? -1 : 0;
+}
+
+static struct rfile *master_of(struct restore *r, const struct rfile *f, struct err *e)
+{
+	struct rfile *m;
+	uint64_t id;
+
+	if (rec_u64(&f->rec, "MASTER", r->nfiles, &id, e))
+		return NULL;
+	m = restore_file(r, (uint32_t)id);
+	if (m && m->ops == &fd_ptm_ops)
+		return m;
+	err_set(e, EX_BAD_IMAGE, "line %zu: MASTER is no pty_master", f->rec.line);
+	return NULL;
+}
+
+static int pts_open(struct restore *r, struct rfile *f, struct err *e)
+{
+	struct rfile *m = master_of(r, f, e);
+	uint64_t flags;
+
+	if (!m || rec_u64(&f->rec, "FLAGS", UINT32_MAX, &flags, e) || ptm_open(r, m, e))
+		return -1;
+	f->fd = peer(m->fd, (int)flags & (O_ACCMODE | O_NONBLOCK));
+	if (f->fd < 0)
+		return err_sys(e, "cannot open the slave of a terminal");
+	return node_restore(m, f->fd, e) || fd_set_flags(f->fd, &f->rec, e) ? -1 : 0;
+}
+
+static int ptm_late(struct restore *r, struct rfile *f, struct err *e)
+{
+	AUTO_FREE char *out = NULL;
+	AUTO_FD int slave = -1;
+	uint64_t locked;
+	size_t n = 0;
+	int on = 1;
+
+	if (rec_find(&f->rec, "OUTPUT")) {
+		out = malloc(PTY_MAX_OUTPUT);
+		if (!out)
+			return err_set(e, EX_FAILED, "out of memory");
+		if (rec_bin(&f->rec, "OUTPUT", out, 0, PTY_MAX_OUTPUT, &n, e))
+			return -1;
+		slave = peer(f->fd, O_RDWR | O_NONBLOCK);
+		if (slave < 0 || tty_put_output(slave, out, n))
+			return err_sys(e, "cannot put back the output of a terminal");
+	}
+	if (rec_u64_or(&f->rec, "LOCKED", 1, 0, &locked, e))
+		return -1;
+	return locked && ioctl(f->fd, TIOCSPTLCK, &on) ? err_sys(e, "cannot lock a terminal") : 0;
+}
+
+/* When everybody has opened it: an exclusive terminal cannot be opened again. */
+static int pts_late(struct restore *r, struct rfile *f, struct err *e)
+{
+	if (rec_find(&f->rec, "EXCLUSIVE") && ioctl(f->fd, TIOCEXCL))
+		return err_sys(e, "cannot make a terminal exclusive");
+	return 0;
+}
+
+const struct fd_ops fd_ptm_ops = {
+	.type = "pty_master", .match = ptm_match, .check = ptm_check, .dump = ptm_dump, .open = ptm_open, .late = ptm_late,
+};
+const struct fd_ops fd_pts_ops = {
+	.type = "pty_slave", .match = pts_match, .check = pts_check, .dump = pts_dump, .open = pts_open, .late = pts_late,
+};
