@@ -60,9 +60,9 @@ static int handle(int ch, const char *arg, void *data, struct err *e)
 	case 'e': o->run.err = arg; return 0;
 	case 'u': o->user = arg; return 0;
 	case 'D':
-		return err_set(e, EX_USAGE_, "-D: accounts by distinguished name are not supported by this version");
+		return err_set(e, EX_USAGE_, "accounts by distinguished name are not supported by this version");
 	case 'C':
-		return err_set(e, EX_USAGE_, "-C: accounts by certificate are not supported by this version");
+		return err_set(e, EX_USAGE_, "accounts by certificate are not supported by this version");
 	case 'w': o->run.wait_all = true; return 0;
 	case OPT_STATE_DIR: o->state_dir = arg; return 0;
 	}

@@ -35,7 +35,7 @@ const char *cgroup_limit_subsystem(const char *name)
 
 static int bad_value(const char *name, const char *value, const char *what, struct err *e)
 {
-	return err_set(e, EX_USAGE_, "%s=%s: %s", name, value, what);
+	return err_set(e, EX_USAGE_, "limit %s=%s: %s", name, value, what);
 }
 
 /* Writes the text to a control file of the limit's group; a file that is missing is named. */
@@ -43,10 +43,10 @@ static int put(const struct cgroup_hier *h, const char *file, const char *text, 
 	       const char *value, struct err *e)
 {
 	if (!cg_has_file(h, file))
-		return err_set(e, EX_FAILED, "%s=%s cannot be enforced: this kernel has no %s in %s (cgroup v%d)", name,
+		return err_set(e, EX_FAILED, "limit %s=%s cannot be enforced: this kernel has no %s in %s (cgroup v%d)", name,
 			       value, file, h->mount, h->v2 ? 2 : 1);
 	if (cg_write(h, file, text) < 0)
-		return err_sys(e, "%s=%s: %s%s/%s", name, value, h->mount, h->path, file);
+		return err_sys(e, "limit %s=%s: %s%s/%s", name, value, h->mount, h->path, file);
 	return 0;
 }
 
@@ -72,7 +72,7 @@ static int limit_swap(const struct cgroup_hier *h, const char *name, const char 
 		if (cg_read(h, "memory.limit_in_bytes", t, sizeof t) == 0)
 			mem = strtoull(t, NULL, 10);
 		if (mem == 0 || mem > (uint64_t)1 << 60)
-			return err_set(e, EX_FAILED, "%s=%s cannot be enforced: cgroup v1 limits memory and swap together, "
+			return err_set(e, EX_FAILED, "limit %s=%s cannot be enforced: cgroup v1 limits memory and swap together, "
 				       "so it needs memory= too", name, value);
 	}
 	snprintf(text, sizeof text, "%llu", (unsigned long long)(mem + n));
@@ -147,7 +147,7 @@ static int limit_cpuset(const struct cgroup_hier *h, const char *name, const cha
 		t[strcspn(t, "\n")] = '\0';
 		for (size_t i = 0; i < sizeof want; i++)
 			if (want[i] & ~have[i])
-				return err_set(e, EX_FAILED, "%s=%s cannot be enforced: the job may only have the CPUs %s",
+				return err_set(e, EX_FAILED, "limit %s=%s cannot be enforced: the job may only have the CPUs %s",
 					       name, value, t);
 	}
 	return put(h, "cpuset.cpus", value, name, value, e);
@@ -175,7 +175,7 @@ static int limit_all_disks(const struct cgroup_hier *h, uint64_t bps, const char
 	AUTO_DIR DIR *d = opendir("/sys/block");
 	unsigned done = 0;
 	if (!d)
-		return err_sys(e, "%s=%s cannot be enforced: /sys/block", name, value);
+		return err_sys(e, "limit %s=%s cannot be enforced: /sys/block", name, value);
 	for (struct dirent *de; (de = readdir(d));) {
 		char p[600];
 		unsigned maj, min;
@@ -197,10 +197,10 @@ static int limit_all_disks(const struct cgroup_hier *h, uint64_t bps, const char
 		if (k != 2)
 			continue;
 		if (limit_disk_bps(h, maj, min, bps) < 0)
-			return err_sys(e, "%s=%s: disk %s", name, value, de->d_name);
+			return err_sys(e, "limit %s=%s: disk %s", name, value, de->d_name);
 		done++;
 	}
-	return done ? 0 : err_set(e, EX_FAILED, "%s=%s cannot be enforced: no disk found", name, value);
+	return done ? 0 : err_set(e, EX_FAILED, "limit %s=%s cannot be enforced: no disk found", name, value);
 }
 
 /* SIZE (every disk), MAJOR:MINOR:SIZE or /dev/NAME:SIZE */
@@ -209,7 +209,7 @@ static int limit_iobps(const struct cgroup_hier *h, const char *name, const char
 	const char *file = h->v2 ? "io.max" : "blkio.throttle.read_bps_device", *colon = strrchr(value, ':');
 	uint64_t bps;
 	if (!cg_has_file(h, file))
-		return err_set(e, EX_FAILED, "%s=%s cannot be enforced: this kernel has no %s (block throttling)", name,
+		return err_set(e, EX_FAILED, "limit %s=%s cannot be enforced: this kernel has no %s (block throttling)", name,
 			       value, file);
 	if (num_size(colon ? colon + 1 : value, &bps) < 0 || bps == 0)
 		return bad_value(name, value, "not a size (bytes per second)", e);
@@ -221,7 +221,7 @@ static int limit_iobps(const struct cgroup_hier *h, const char *name, const char
 	snprintf(dev, sizeof dev, "%.*s", (int)(colon - value), value);
 	if (dev[0] == '/') {
 		if (stat(dev, &st) < 0)
-			return err_sys(e, "%s=%s: %s", name, value, dev);
+			return err_sys(e, "limit %s=%s: %s", name, value, dev);
 		if (!S_ISBLK(st.st_mode))
 			return bad_value(name, value, "not a block device", e);
 		maj = major(st.st_rdev);
@@ -229,7 +229,7 @@ static int limit_iobps(const struct cgroup_hier *h, const char *name, const char
 	} else if (sscanf(dev, "%u:%u", &maj, &min) != 2)
 		return bad_value(name, value, "not MAJOR:MINOR:SIZE or /dev/NAME:SIZE", e);
 	if (limit_disk_bps(h, maj, min, bps) < 0)
-		return err_sys(e, "%s=%s: disk %u:%u", name, value, maj, min);
+		return err_sys(e, "limit %s=%s: disk %u:%u", name, value, maj, min);
 	return 0;
 }
 
@@ -260,7 +260,7 @@ int cgroup_limit(struct cgroup_set *s, const char *name, const char *value, stru
 	if (!h && strcmp(sub, "io") == 0)
 		h = cg_find(s, "blkio");
 	if (!h)
-		return err_set(e, EX_FAILED, "%s=%s cannot be enforced: the job has no %s group", name, value,
+		return err_set(e, EX_FAILED, "limit %s=%s cannot be enforced: the job has no %s group", name, value,
 			       sub[0] ? sub : "cgroup v2");
 	for (size_t i = 0; i < sizeof setters / sizeof *setters; i++)
 		if (strcmp(setters[i].name, name) == 0)

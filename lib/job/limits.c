@@ -132,7 +132,7 @@ static int limits_apply(struct job *j, const struct job_limits *l, struct err *e
 		for (size_t i = 0; i < l->n; i++)
 			if ((strcmp(l->v[i].name, "swap") == 0) == (pass == 1) &&
 			    cgroup_limit(&j->cg, l->v[i].name, l->v[i].value, e) < 0)
-				return err_prefix(e, "limit");
+				return -1;
 	return 0;
 }
 
