@@ -1,14 +1,17 @@
 /* proc_ops: the state of processes and threads, one resource a file. table.c holds their order; what the
  * files need among themselves stands at the end (proc_util.c).
  *
- * Order in restore():        umask, sigaction, procfs, rlimit, prctl
- *          restore_thread(): comm, sched, seccomp, creds, prctl, thread (rseq is its last call), sigpending
- *          late():           sigpending, posix_timer, itimer, prctl, rlimit
- * and why: scheduling, oom_score_adj and raised hard limits need the restorer's credentials, so they come before
- * creds; a seccomp filter may need CAP_SYS_ADMIN of the thread, so it comes before creds too (nothing
- * is filtered while the tracer suspends it); creds clear pdeathsig and dumpable, so prctl comes after. In late(),
- * pending signals come before timers, which may add their own at once; dumpable and MDWE and then the
- * limits come last, so that they do not hinder the restart itself. */
+ * The order of the table, in which each phase calls them:
+ *
+ *     unsupported, ns, umask, sigaction, procfs, comm, sched, seccomp, creds, thread,
+ *     sigpending, posix_timer, itimer, prctl, rlimit
+ *
+ * restore_thread(): scheduling needs the restorer's credentials, so it comes before creds (as oom_score_adj and raised
+ * hard limits do: those are set in restore(), before any restore_thread()). A seccomp filter may need CAP_SYS_ADMIN of the
+ * thread, so it comes before creds too; nothing is filtered while the tracer suspends it. A change of credentials
+ * clears pdeathsig and dumpable, so prctl comes after.
+ * late(): pending signals come before timers, which may add their own at once; dumpable and MDWE (prctl) and then the
+ * limits come last, so that they hinder nobody. */
 #ifndef XOS_PROC_OPS_H
 #define XOS_PROC_OPS_H
 
@@ -41,6 +44,9 @@ int proc_write(pid_t pid, const char *name, const char *text);
 int proc_read_num(pid_t pid, const char *name, int base, int64_t *out);
 /* Does the restorer itself have this capability, and does it count against the whole machine? */
 bool proc_capable(const struct restore *r, int cap);
+/* The image was written by a user who is neither root nor the restorer, and --trust was not given: what this user could
+ * not do himself must not be done for him. */
+bool proc_untrusted(const struct restore *r);
 /* A signal number that a handler or a queue can have. */
 static inline bool signal_ok(uint64_t sig) { return sig >= 1 && sig <= 64 && sig != 9 && sig != 19; }
 

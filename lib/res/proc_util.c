@@ -10,7 +10,7 @@
 
 const char *const res_proc_types[] = {
 	"umask", "sigaction", "sigpending", "oom_score_adj", "coredump_filter", "autogroup", "rlimit",
-	"prctl", "comm", "sched", "affinity", "ioprio", "seccomp", "seccomp_filter", "creds", "robust_list", "tid_address",
+	"prctl", "comm", "sched", "seccomp", "seccomp_filter", "creds", "robust_list", "tid_address",
 	"altstack", "rseq", "posix_timer", "itimer", NULL
 };
 
@@ -67,4 +67,9 @@ bool proc_capable(const struct restore *r, int cap)
 		v = CAP_CLEAR;
 	cap_free(c);
 	return v == CAP_SET;
+}
+
+bool proc_untrusted(const struct restore *r)
+{
+	return !r->o->trust && r->o->image_owner != 0 && r->o->image_owner != geteuid();
 }

@@ -71,6 +71,14 @@ static int procfs_verify(struct restore *r, struct rproc *p, struct err *e)
 		if (rproc_rec(p, files[i].type, 0, &rec) >= 0 &&
 		    rec_i64(&rec, "VALUE", files[i].min, files[i].max, &v, e) < 0)
 			return -1;
+	if (proc_untrusted(r) && rproc_rec(p, "oom_score_adj", 0, &rec) >= 0) {
+		int64_t own = 0;
+
+		if (rec_i64(&rec, "VALUE", -1000, 1000, &v, e) < 0)
+			return -1;
+		if (proc_read_num(getpid(), "oom_score_adj", 10, &own) < 0 || v < own)
+			return err_set(e, EX_PERM, "oom_score_adj %d is more than the image's owner may have", (int)v);
+	}
 	if (rproc_rec(p, "autogroup", 0, &rec) >= 0 && rec_i64(&rec, "NICE", NICE_MIN, NICE_MAX, &v, e) < 0)
 		return -1;
 	return 0;

@@ -141,7 +141,7 @@ static int rlimit_verify(struct restore *r, struct rproc *p, struct err *e)
 
 	if (limits_get(p, v, e) < 0)
 		return -1;
-	if (proc_capable(r, CAP_SYS_RESOURCE))
+	if (proc_capable(r, CAP_SYS_RESOURCE) && !proc_untrusted(r))
 		return 0;
 	for (int i = 0; i < NLIMITS; i++) {
 		if (syscall(SYS_prlimit64, 0, i, NULL, &own) < 0)

@@ -6,17 +6,33 @@
 #include <string.h>
 #include <sys/syscall.h>
 
-enum { NSIG_ = 64 };
+enum { NSIG_ = 64, SCRATCH_PLENTY = 32768 };
 
 struct kernel_sigaction { uint64_t handler, flags, restorer, mask; };
 
-static int sigaction_dump(struct dump *d, struct dproc *p, struct err *e)
+static void sigaction_put(struct buf *out, int s, const struct kernel_sigaction *a)
+{
+	static const struct kernel_sigaction dfl;
+
+	if (memcmp(a, &dfl, sizeof dfl) == 0)
+		return;
+	rec_begin(out, "sigaction");
+	rec_put_i64(out, "SIGNAL", s);
+	rec_put_hex(out, "HANDLER", a->handler);
+	rec_put_hex(out, "FLAGS", a->flags);
+	rec_put_hex(out, "RESTORER", a->restorer);
+	rec_put_hex(out, "MASK", a->mask);
+	rec_end(out);
+}
+
+/* Signals first..last in one batch. */
+static int sigaction_dump_some(struct dproc *p, int first, int last, struct err *e)
 {
 	uint64_t addr[NSIG_ + 1] = { 0 };
 
-	if (remote_room(p->rem, NSIG_, NSIG_ * sizeof(struct kernel_sigaction), e) < 0)
+	if (remote_room(p->rem, (size_t)(last - first + 1), (size_t)(last - first + 1) * sizeof(struct kernel_sigaction), e) < 0)
 		return -1;
-	for (int s = 1; s <= NSIG_; s++) {
+	for (int s = first; s <= last; s++) {
 		if (!signal_ok(s))
 			continue;
 		addr[s] = remote_put(p->rem, NULL, sizeof(struct kernel_sigaction));
@@ -24,23 +40,25 @@ static int sigaction_dump(struct dump *d, struct dproc *p, struct err *e)
 	}
 	if (remote_run(p->rem, e) < 0)
 		return -1;
-	for (int s = 1; s <= NSIG_; s++) {
-		static const struct kernel_sigaction dfl;
+	for (int s = first; s <= last; s++) {
 		struct kernel_sigaction a;
 
 		if (!signal_ok(s))
 			continue;
 		memcpy(&a, remote_data(p->rem, addr[s]), sizeof a);
-		if (memcmp(&a, &dfl, sizeof a) == 0)
-			continue;
-		rec_begin(&p->out, "sigaction");
-		rec_put_i64(&p->out, "SIGNAL", s);
-		rec_put_hex(&p->out, "HANDLER", a.handler);
-		rec_put_hex(&p->out, "FLAGS", a.flags);
-		rec_put_hex(&p->out, "RESTORER", a.restorer);
-		rec_put_hex(&p->out, "MASK", a.mask);
-		rec_end(&p->out);
+		sigaction_put(&p->out, s, &a);
 	}
+	return 0;
+}
+
+static int sigaction_dump(struct dump *d, struct dproc *p, struct err *e)
+{
+	/* Where memory is locked or short the scratch area is small. */
+	int step = remote_capacity(p->rem) < SCRATCH_PLENTY ? 16 : NSIG_;
+
+	for (int s = 1; s <= NSIG_; s += step)
+		if (sigaction_dump_some(p, s, s + step - 1, e) < 0)
+			return -1;
 	return 0;
 }
 

@@ -48,6 +48,8 @@ static int pending_dump(struct tthread *t, bool shared, uint64_t set, struct buf
 		err_hint(e, "try again when it is stopped, or goes on");
 		return err_set(e, EX_FAILED, "a SIGSTOP is just arriving");
 	}
+	if (set & (1ull << (SIGURG - 1))) /* the signal by which a restart meets its processes */
+		return err_set(e, EX_CANNOT_CKPT, "a queued SIGURG");
 	if (thread_peek_signals(t, shared, &q, e) < 0)
 		return -1;
 	if (q.len / INFO_MAX > RES_SIGINFO_MAX)
@@ -92,7 +94,7 @@ static int pending_get(const struct rec *rec, int *sig, unsigned char info[INFO_
 	    rec_bin(rec, "INFO", info, INFO_MIN, INFO_MAX, &n, e) < 0)
 		return -1;
 	memcpy(&in, info, sizeof in);
-	if (in != *sig || !signal_ok(*sig))
+	if (in != *sig || !signal_ok((uint64_t)*sig) || *sig == SIGURG)
 		return err_set(e, EX_BAD_IMAGE, "line %zu: a queued signal %d", rec->line, *sig);
 	return 0;
 }
