@@ -1,0 +1,382 @@
+/* Unit tests of the state of processes in lib/res: a process builds a state, is asked for its records, and ends; a second
+ * one is given them, and asked again: the records must be equal. Without memory and descriptors, which other rooms test. */
+#include "res/proc_ops.h"
+#include <errno.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <grp.h>
+#include <sys/capability.h>
+#include <sys/mman.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { BOOT = 0x10000000 };
+
+static int bad;
+static struct err e;
+
+static const struct res_ops *const ops[] = {
+	&res_unsupported, &res_ns, &res_umask, &res_sigaction, &res_procfs, &res_comm, &res_sched, &res_seccomp, &res_creds,
+	&res_thread, &res_sigpending, &res_posix_timer, &res_itimer, &res_prctl, &res_rlimit, NULL
+};
+
+/* cr has these too; here the library is tested without it. */
+__attribute__((weak)) long rproc_rec(const struct rproc *p, const char *type, size_t from, struct rec *out)
+{
+	for (size_t i = from; i < p->recs.n; i++) {
+		rec_list_get(&p->recs, i, out);
+		if (strcmp(rec_type(out), "thread") == 0)
+			break;
+		if (strcmp(rec_type(out), type) == 0)
+			return (long)i;
+	}
+	return -1;
+}
+
+__attribute__((weak)) long rthread_rec(const struct rproc *p, const struct rthread *th, const char *type, size_t from,
+				       struct rec *out)
+{
+	for (size_t i = from > th->first ? from : th->first; i < th->last; i++) {
+		rec_list_get(th->recs, i, out);
+		if (strcmp(rec_type(out), type) == 0)
+			return (long)i;
+	}
+	return -1;
+}
+
+static void report(const char *name, const char *why)
+{
+	if (why)
+		printf("not ok - %s: %s%s%s\n", name, why, err_is_set(&e) ? ": " : "", e.msg);
+	else
+		printf("ok - %s\n", name);
+	fflush(stdout);
+	bad += why != NULL;
+	err_clear(&e);
+}
+#define TRY(c) do { if ((c) < 0) return #c; } while (0)
+#define CHECK(c) do { if (!(c)) return #c; } while (0)
+
+/* ---- the states ---- */
+
+static void handler(int s) { (void)s; }
+
+static void die(const char *what)
+{
+	fprintf(stderr, "%s: %s\n", what, strerror(errno));
+	_exit(1);
+}
+#define MUST(c) do { if ((c) < 0) die(#c); } while (0)
+
+static void build_plain(void)
+{
+	struct sigaction sa = { .sa_handler = handler, .sa_flags = SA_RESTART | SA_ONSTACK };
+	struct itimerval it = { { 5000, 0 }, { 7000, 0 } };
+	struct itimerspec its = { { 11, 12 }, { 9000, 0 } };
+	struct sigevent ev = { .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGRTMIN + 3, .sigev_value.sival_int = 42 };
+	struct rlimit rl = { 20, 30 };
+	union sigval v = { .sival_int = 4711 };
+	stack_t ss = { .ss_size = 65536 };
+	sigset_t all;
+	cpu_set_t cpus;
+	timer_t t[4];
+
+	umask(0137);
+	sigaddset(&sa.sa_mask, SIGHUP);
+	MUST(sigaction(SIGUSR1, &sa, NULL));
+	MUST(sigaction(SIGRTMAX, &sa, NULL));
+	signal(SIGPIPE, SIG_IGN);
+	ss.ss_sp = mmap(NULL, ss.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	MUST(sigaltstack(&ss, NULL));
+	sigfillset(&all);
+	MUST(sigprocmask(SIG_BLOCK, &all, NULL));
+	MUST(sigqueue(getpid(), SIGRTMIN + 5, v));
+	v.sival_int++;
+	MUST(sigqueue(getpid(), SIGRTMIN + 5, v));
+	MUST(kill(getpid(), SIGTERM));
+	MUST(raise(SIGUSR2)); /* of the thread */
+	MUST(setitimer(ITIMER_REAL, &it, NULL));
+	MUST(setitimer(ITIMER_PROF, &it, NULL));
+	for (int i = 0; i < 4; i++)
+		MUST(timer_create(i == 3 ? CLOCK_PROCESS_CPUTIME_ID : CLOCK_MONOTONIC, &ev, &t[i]));
+	MUST(timer_delete(t[0]));
+	MUST(timer_delete(t[2]));
+	MUST(timer_settime(t[1], 0, &its, NULL));
+	MUST(timer_settime(t[3], 0, &its, NULL));
+	MUST(setrlimit(RLIMIT_CORE, &rl));
+	MUST(setrlimit(RLIMIT_NOFILE, &rl));
+	MUST(setpriority(PRIO_PROCESS, 0, 7));
+	CPU_ZERO(&cpus);
+	CPU_SET(1, &cpus);
+	if (sysconf(_SC_NPROCESSORS_ONLN) > 1)
+		MUST(sched_setaffinity(0, sizeof cpus, &cpus));
+	MUST(syscall(SYS_ioprio_set, 1, 0, 2 << 13 | 6));
+	MUST(prctl(PR_SET_NAME, "a \"b\" $c\n)"));
+	MUST(prctl(PR_SET_TIMERSLACK, 123456));
+	MUST(prctl(PR_SET_PDEATHSIG, SIGUSR1));
+	MUST(prctl(PR_SET_CHILD_SUBREAPER, 1));
+	MUST(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0));
+	MUST(prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0));
+	MUST(prctl(PR_SET_TSC, PR_TSC_SIGSEGV));
+	MUST(prctl(PR_SET_DUMPABLE, 0));
+	MUST(prctl(65 /* PR_SET_MDWE */, 1, 0, 0, 0));
+	MUST(personality(ADDR_NO_RANDOMIZE));
+	(void)prctl(PR_SET_SPECULATION_CTRL, 0, 4, 0, 0);
+}
+
+static void build_other(void)
+{
+	struct sched_param sp = { .sched_priority = 7 };
+	stack_t ss = { .ss_size = 65536, .ss_flags = (int)(1u << 31) };
+	FILE *f = fopen("/proc/self/coredump_filter", "w");
+
+	fprintf(f, "0x7f\n");
+	fclose(f);
+	f = fopen("/proc/self/oom_score_adj", "w");
+	fprintf(f, "333\n");
+	fclose(f);
+	ss.ss_sp = mmap(NULL, ss.ss_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	MUST(sigaltstack(&ss, NULL));
+	if (geteuid() == 0)
+		(void)sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &sp);
+	MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	MUST(prctl(PR_SET_KEEPCAPS, 1));
+}
+
+static void build_creds(void)
+{
+	gid_t g[3] = { 30, 4, 2000000 };
+	cap_t c = cap_from_text("cap_net_raw,cap_chown=eip cap_setuid,cap_setpcap,cap_kill=p");
+
+	MUST(prctl(PR_SET_KEEPCAPS, 1));
+	MUST(prctl(PR_CAPBSET_DROP, CAP_SYS_CHROOT));
+	MUST(setgroups(3, g));
+	MUST(setresgid(1001, 1002, 1003));
+	MUST(setresuid(1000, 0, 1000));
+	MUST(cap_set_proc(c));
+	MUST(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_NET_RAW, 0, 0));
+	MUST(prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_CHOWN, 0, 0));
+	c = cap_from_text("cap_net_raw,cap_chown=eip cap_setuid,cap_setpcap=ep cap_kill=p");
+	MUST(cap_set_proc(c));
+	MUST(prctl(PR_SET_SECUREBITS, 1 << 2 | 1 << 3 | 1 << 6));
+	MUST(setresuid(1000, 1001, 1000));
+	c = cap_from_text("cap_net_raw,cap_chown=eip cap_kill=p");
+	MUST(cap_set_proc(c));
+}
+
+static void build_seccomp(void)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_uname, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | EXDEV),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_filter kill_most[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_pause, 1, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_KILL_PROCESS),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog p = { 4, f }, q = { 4, kill_most };
+
+	MUST(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_LOG, &p));
+	MUST(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, 0, &q));
+}
+
+/* ---- asking and giving ---- */
+
+static void dproc_free(struct dproc *p)
+{
+	proc_status_free(&p->status);
+	if (p->thr)
+		proc_status_free(&p->thr[0].status);
+	free(p->thr);
+	buf_free(&p->out);
+}
+
+/* p->t and p->rem are there. */
+static const char *ask(struct dproc *p)
+{
+	struct dump d = { .procs = &p, .nprocs = 1 };
+
+	p->pid = p->vpid = p->t->pid;
+	p->vsid = p->vpid;
+	p->thr = calloc(1, sizeof *p->thr);
+	p->nthr = 1;
+	p->thr[0] = (struct dthread){ .t = &p->t->thr[0], .tid = p->pid, .vtid = p->pid };
+	TRY(proc_status_read(&p->status, p->pid, 0, &e));
+	TRY(proc_status_read(&p->thr[0].status, p->pid, p->pid, &e));
+	TRY(proc_stat_read(&p->thr[0].stat, p->pid, p->pid, &e));
+	for (size_t i = 0; ops[i]; i++)
+		if (ops[i]->check)
+			TRY(ops[i]->check(&d, p, &e));
+	if (d.nrefusals) {
+		err_set(&e, 1, "%s", buf_str(&d.refusals));
+		return "refused";
+	}
+	for (size_t i = 0; ops[i]; i++)
+		if (ops[i]->dump)
+			TRY(ops[i]->dump(&d, p, &e));
+	rec_begin(&p->out, "thread");
+	rec_end(&p->out);
+	for (size_t i = 0; ops[i]; i++)
+		if (ops[i]->dump_thread)
+			TRY(ops[i]->dump_thread(&d, p, &p->thr[0], &e));
+	return NULL;
+}
+
+static const char *ask_child(struct dproc *p, void (*build)(void))
+{
+	pid_t pid = fork();
+	const char *why;
+	int st;
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		build();
+		for (;;)
+			pause();
+	}
+	usleep(30000);
+	TRY(tracee_attach(&p->t, pid, &e));
+	TRY(tracee_collect(p->t, INT64_MAX, NULL, &e));
+	TRY(remote_begin(&p->rem, p->t, 0, &e));
+	why = ask(p);
+	TRY(remote_end(p->rem, why ? NULL : &e));
+	p->rem = NULL;
+	tracee_kill(p->t);
+	p->t = NULL;
+	waitpid(pid, &st, 0);
+	return why;
+}
+
+static const char *give(struct rproc *p)
+{
+	struct restart_opts o = { .trust = true };
+	struct restore r = { .o = &o, .procs = &p, .nprocs = 1 };
+	struct rthread th = { .tid = p->pid, .recs = &p->recs, .last = p->recs.n };
+	struct rec rec;
+
+	for (; th.first < p->recs.n; th.first++) {
+		rec_list_get(&p->recs, th.first, &rec);
+		if (strcmp(rec_type(&rec), "thread") == 0)
+			break;
+	}
+	p->thr = &th;
+	p->nthr = 1;
+	for (size_t i = 0; ops[i]; i++)
+		if (ops[i]->verify)
+			TRY(ops[i]->verify(&r, p, &e));
+	for (size_t i = 0; ops[i]; i++)
+		if (ops[i]->restore)
+			TRY(ops[i]->restore(&r, p, &e));
+	for (size_t i = 0; ops[i]; i++)
+		if (ops[i]->restore_thread)
+			TRY(ops[i]->restore_thread(&r, p, &th, &e));
+	for (size_t i = 0; ops[i]; i++)
+		if (ops[i]->late)
+			TRY(ops[i]->late(&r, p, &e));
+	p->thr = NULL;
+	return NULL;
+}
+
+static const char *give_child(struct dproc *second, const struct buf *text)
+{
+	struct rproc p = { 0 };
+	pid_t pid = fork();
+	const char *why;
+	int st;
+
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		/* As a restart does it: what the C library has registered is not there. */
+		syscall(SYS_set_robust_list, NULL, 24);
+		_exit((int)tracee_boot_self(BOOT));
+	}
+	TRY(rec_list_parse(&p.recs, text->p, text->len, RES_MAX_RECORDS, &e));
+	TRY(tracee_adopt(&p.t, pid, &e));
+	TRY(remote_begin_at(&p.rem, p.t, 0, BOOT, &e));
+	p.pid = pid;
+	/* The C library's own registration has to go first, as in a restart. */
+	if (p.t->thr[0].rseq_ptr) {
+		long ret;
+		TRY(remote_one(p.rem, "rseq", &ret, &e, SYS_rseq, p.t->thr[0].rseq_ptr, p.t->thr[0].rseq_len, 1,
+			       p.t->thr[0].rseq_sig, 0, 0));
+		CHECK(ret == 0);
+	}
+	why = give(&p);
+	if (!why) {
+		second->t = p.t;
+		second->rem = p.rem;
+		why = ask(second);
+	}
+	remote_leave(p.rem);
+	tracee_kill(p.t);
+	waitpid(pid, &st, 0);
+	rec_list_free(&p.recs);
+	return why;
+}
+
+/* Records without what moves on: remaining times. */
+static char *steady(const struct buf *b)
+{
+	char *s = strdup(buf_str(b)), *at = s, *to;
+
+	while ((at = strstr(at, " VALUE_SEC="))) {
+		to = strchr(at, '\n');
+		memmove(at, to, strlen(to) + 1);
+	}
+	return s;
+}
+
+static const char *round_trip(void (*build)(void))
+{
+	struct dproc a = { 0 }, b = { 0 };
+	const char *why = ask_child(&a, build);
+	char *x, *y;
+
+	if (!why)
+		why = give_child(&b, &a.out);
+	if (!why) {
+		x = steady(&a.out);
+		y = steady(&b.out);
+		if (strcmp(x, y) != 0) {
+			why = "the records differ";
+			printf("# first:\n%s# second:\n%s", x, y);
+		}
+		if (getenv("SHOW"))
+			printf("%s", x);
+		free(x);
+		free(y);
+	}
+	dproc_free(&a);
+	dproc_free(&b);
+	return why;
+}
+
+int main(void)
+{
+	report("signals, timers, limits, scheduling, prctl come back", round_trip(build_plain));
+	report("files of /proc, real-time policy, no_new_privs come back", round_trip(build_other));
+	if (geteuid() != 0) {
+		printf("ok - credentials # SKIP needs root\nok - seccomp filters # SKIP needs root\n");
+	} else {
+		report("credentials come back", round_trip(build_creds));
+		report("seccomp filters come back", round_trip(build_seccomp));
+	}
+	return bad != 0;
+}
