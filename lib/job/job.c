@@ -131,7 +131,8 @@ int job_finish(struct job *j, enum job_state state, struct err *e)
 	j->state = state;
 	j->ended = job_now();
 	j->supervisor = j->main = j->nsinit = 0;
-	if (job_save(j, e) < 0)
+	/* what can be restarted must survive a crash of the machine; that a job ended need not */
+	if ((state == JOB_STOPPED ? job_save(j, e) : job_save_quick(j, e)) < 0)
 		return -1;
 	if (first.code && e)
 		*e = first;
@@ -358,9 +359,10 @@ static int create(struct job **out, const char *state_dir, const char *id, bool 
 			goto fail;
 		}
 	}
-	if (fill_new(j, e) < 0 || job_save_quick(j, e) < 0)
+	if (fill_new(j, e) < 0 || (!fresh && job_save_quick(j, e) < 0))
 		goto fail;
-	job_unlock(j);
+	if (!fresh)
+		job_unlock(j);
 	*out = j;
 	return 0;
 fail:

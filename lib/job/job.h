@@ -63,7 +63,8 @@ bool job_id_valid(const char *id);
  * EX_BUSY when a job of that id still runs; the record of a job that is done or stopped is replaced (MARK, TMP, LIMITS
  * and SUBSYSTEMS of a stopped one are kept, for the restart), its checkpoints are kept. */
 int job_create(struct job **j, const char *state_dir, const char *id, struct err *e);
-/* The same for a new command: a stopped job of that id is EX_BUSY too, because it waits for its restart. */
+/* The same for a new command: a stopped job of that id is EX_BUSY too, because it waits for its restart. Returns with the
+ * lock held and nothing written yet; job_groups_make() and job_start() write the record, then job_unlock(). */
 int job_create_new(struct job **j, const char *state_dir, const char *id, struct err *e);
 /* Reads the record, and repairs it first when the supervisor is gone but the record says running: kills
  * nothing that still runs on its own; records the end, removes the empty groups. EX_NOSUCH when there is none. */

@@ -155,6 +155,17 @@ int job_save(struct job *j, struct err *e)
 	return 0;
 }
 
+/* Renames over the record. By exchange where it can, because ext4 flushes a new file that replaces another by rename
+ * (auto_da_alloc), which takes longer than the start of a program. */
+static int swap_in(int dir, const char *tmp)
+{
+	if (renameat2(dir, tmp, dir, "job", RENAME_EXCHANGE) == 0) {
+		unlinkat(dir, tmp, 0); /* the old record */
+		return 0;
+	}
+	return renameat(dir, tmp, dir, "job");
+}
+
 int job_save_quick(struct job *j, struct err *e)
 {
 	AUTO_BUF struct buf b = BUF_INIT;
@@ -167,9 +178,9 @@ int job_save_quick(struct job *j, struct err *e)
 	if (fd < 0)
 		return err_sys(e, "job %s: record", j->id);
 	ssize_t w = write(fd, b.p, b.len);
-	if (w < 0 || (size_t)w != b.len || renameat(j->dir, tmp, j->dir, "job") < 0) {
-		if (w >= 0 && (size_t)w != b.len)
-			errno = ENOSPC;
+	if (w >= 0 && (size_t)w != b.len)
+		errno = ENOSPC;
+	if (w < 0 || (size_t)w != b.len || swap_in(j->dir, tmp) < 0) {
 		err_sys(e, "job %s: record", j->id);
 		unlinkat(j->dir, tmp, 0);
 		return -1;
@@ -287,8 +298,8 @@ int job_record_load(struct job *j, struct err *e)
 	if (fd < 0 || fstat(fd, &st) < 0 || buf_read_fd(&b, fd, RECORD_MAX) < 0)
 		return err_sys(e, "job %s: record", j->id);
 	job_record_clear(j);
-	if (b.len == 0)
-		return err_set(e, EX_FAILED, "job %s: its record is empty", j->id);
+	if (b.len == 0) /* the machine crashed just behind job_save_quick(): whatever ran is gone */
+		return err_set(e, EX_NOSUCH, "no such job: %s (its record was lost)", j->id);
 	rec_reader_init(&r, b.p, b.len);
 	while ((k = rec_next(&r, &rec, e)) > 0)
 		for (size_t i = 0; i < rec.n; i++)

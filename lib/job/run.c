@@ -172,6 +172,7 @@ static int run_here(const struct job_run_opts *o, struct job_run_result *r, int 
 		job_free(j);
 		return -1;
 	}
+	job_unlock(j);
 	if (ready >= 0) {
 		strcpy(m.id, j->id);
 		if (write(ready, &m, sizeof m) < 0 && errno != EPIPE)
