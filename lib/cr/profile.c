@@ -218,6 +218,14 @@ static const char *value(const struct rec_list *l, const char *key)
 	return NULL;
 }
 
+/* What is shown to the user must neither begin a line of its own nor steer his terminal. */
+static bool printable(const char *s)
+{
+	while ((unsigned char)*s >= ' ' && *s != 0x7f)
+		s++;
+	return !*s;
+}
+
 /* One field a line, every key once, nothing required missing. */
 static int side_parse(struct rec_list *l, const char *text, struct err *e)
 {
@@ -230,6 +238,8 @@ static int side_parse(struct rec_list *l, const char *text, struct err *e)
 	for (size_t i = 0; i < l->n; i++) {
 		if (l->v[i].n != 1)
 			return err_set(e, EX_BAD_IMAGE, "line %zu: more than one field", l->v[i].line);
+		if (!printable(l->v[i].f[0].val) || strlen(l->v[i].f[0].val) != l->v[i].f[0].len)
+			return err_set(e, EX_BAD_IMAGE, "line %zu: control characters", l->v[i].line);
 		for (size_t k = 0; k < i; k++)
 			if (!strcmp(l->v[i].f[0].key, l->v[k].f[0].key))
 				return err_set(e, EX_BAD_IMAGE, "line %zu: %s is there twice", l->v[i].line, l->v[i].f[0].key);
@@ -281,7 +291,7 @@ static int check_layout(const char *s, struct err *e)
 	while (*s) {
 		unsigned bit, off, size;
 		int n = 0;
-		if (sscanf(s, "%2u:%6u+%6u%n", &bit, &off, &size, &n) != 3 || !n || (s[n] && s[n] != ' ') ||
+		if (*s < '0' || *s > '9' || sscanf(s, "%2u:%6u+%6u%n", &bit, &off, &size, &n) != 3 || !n || (s[n] && s[n] != ' ') ||
 		    bit >= XSAVE_BITS || (int)bit <= last)
 			return err_set(e, EX_BAD_IMAGE, "XSAVE_LAYOUT: malformed");
 		last = (int)bit;
