@@ -116,7 +116,7 @@ static int to_event_stop(struct tthread *th, struct err *e)
 {
 	int st;
 
-	if (pt(XPT_INTERRUPT, th->tid, 0, NULL) < 0 || pt_resume(XPT_CONT, th->tid, 0) < 0)
+	if (pt_interrupt_and_resume(XPT_CONT, th->tid, 0) < 0)
 		return err_sys(e, "thread %d: cannot interrupt it", (int)th->tid);
 	for (;;) {
 		if (pt_wait(th->tid, &st, 0) < 0 || st_dead(st)) {
@@ -127,7 +127,7 @@ static int to_event_stop(struct tthread *th, struct err *e)
 			th->state = THREAD_STOPPED;
 			return 0;
 		}
-		if (pt_resume(XPT_CONT, th->tid, 0) < 0)
+		if (pt_interrupt_and_resume(XPT_CONT, th->tid, 0) < 0)
 			return err_sys(e, "thread %d: cannot resume it", (int)th->tid);
 	}
 }

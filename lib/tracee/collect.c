@@ -25,7 +25,7 @@ static void let_go(pid_t child)
 	int st;
 
 	if (pt_wait(child, &st, 0) > 0 && !st_dead(st))
-		pt_resume(XPT_DETACH, child, 0);
+		pt_resume(XPT_DETACH, child, st_is_signal(st) ? WSTOPSIG(st) : 0);
 }
 
 static int hand_over(struct collect *c, pid_t child, struct err *e)
@@ -80,7 +80,7 @@ static int thread_event(struct collect *c, size_t i, int st, struct err *e)
 	} else if (st_is_signal(st)) {
 		sig = WSTOPSIG(st); /* delivered: a handler's first instruction is where it will stop */
 	}
-	if (pt_resume(XPT_CONT, tid, sig) < 0 && errno != ESRCH)
+	if (pt_interrupt_and_resume(XPT_CONT, tid, sig) < 0 && errno != ESRCH)
 		return err_sys(e, "thread %d: cannot resume it", (int)tid);
 	return 0;
 }

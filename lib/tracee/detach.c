@@ -21,7 +21,7 @@ static void stop_thread(struct tthread *th)
 			return;
 		}
 		if (w > 0)
-			pt_resume(XPT_CONT, th->tid, st_is_signal(st) ? WSTOPSIG(st) : 0);
+			pt_interrupt_and_resume(XPT_CONT, th->tid, st_is_signal(st) ? WSTOPSIG(st) : 0);
 		else
 			wait_a_little(round);
 	}

@@ -47,7 +47,7 @@ static int run_to_rendezvous(struct remote *r, struct err *e)
 		}
 		if (st_is_stop_event(st))
 			break;
-		pt_resume(XPT_CONT, th->tid, 0);
+		pt_interrupt_and_resume(XPT_CONT, th->tid, 0);
 	}
 	r->astray = true;
 	return 0;

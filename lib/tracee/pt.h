@@ -34,6 +34,13 @@ static inline long pt_resume(long req, pid_t tid, int sig)
 {
 	return syscall(SYS_ptrace, req, (long)tid, 0L, (long)sig);
 }
+/* The same for a thread that is to come to an event stop next: any other stop has used up the
+ * interrupt that was asked for before it ("any trap clears pending STOP trap", kernel/signal.c). */
+static inline long pt_interrupt_and_resume(long req, pid_t tid, int sig)
+{
+	pt(XPT_INTERRUPT, tid, 0, NULL);
+	return pt_resume(req, tid, sig);
+}
 /* Waits for exactly this thread: other children of the caller are not ours. 1: a status,
  * 0: nothing yet (WNOHANG), -1 with errno. */
 static inline int pt_wait(pid_t tid, int *status, int flags)

@@ -238,7 +238,7 @@ static int through_exit(struct remote *r, struct err *e)
 		if (other_stop(r, st, XPT_SYSCALL, e) < 0)
 			return -1;
 	}
-	if (pt(XPT_INTERRUPT, th->tid, 0, NULL) < 0 || resume(r, XPT_CONT, 0, e) < 0)
+	if (pt_interrupt_and_resume(XPT_CONT, th->tid, 0) < 0)
 		return died(r, -1, e);
 	for (;;) {
 		if (pt_wait(th->tid, &st, 0) < 0)
@@ -247,6 +247,7 @@ static int through_exit(struct remote *r, struct err *e)
 			return died(r, st, e);
 		if (st_is_stop_event(st))
 			return 0;
+		pt(XPT_INTERRUPT, th->tid, 0, NULL);
 		if (other_stop(r, st, XPT_CONT, e) < 0)
 			return -1;
 	}

@@ -177,6 +177,9 @@ uint64_t tracee_find_syscall(struct tracee *t, uint64_t start, uint64_t end);
 /* Brings the thread to a PTRACE_EVENT_STOP (PTRACE_INTERRUPT, one resume) so that registers set there
  * with orig_rax >= 0 follow the kernel's own restart rules. */
 int tracee_event_stop(struct tracee *t, size_t i, struct err *e);
+/* Ends a one-threaded process of a restart, under remote control by r, with that wait(2) status, and takes the
+ * tracer's share of its zombie. The signal's action must be the default. Frees r and t when it worked. */
+int tracee_end(struct tracee *t, struct remote *r, int status, struct err *e);
 /* First call for every thread of every process, then the second: after the first pass the death of the
  * tracer no longer kills them. Killing the restorer between passes never leaves half a job running. */
 int tracee_disarm(struct tracee *t, struct err *e);     /* PTRACE_SETOPTIONS 0 */
