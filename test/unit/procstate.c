@@ -2,6 +2,7 @@
  * one is given them, and asked again: the records must be equal. Without memory and descriptors, which other rooms test. */
 #include "res/proc_ops.h"
 #include <errno.h>
+#include <asm/ldt.h>
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -12,6 +13,9 @@
 #include <string.h>
 #include <grp.h>
 #include <sys/capability.h>
+#include <sys/io.h>
+#include <sys/ipc.h>
+#include <sys/sem.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
@@ -208,11 +212,9 @@ static void dproc_free(struct dproc *p)
 	buf_free(&p->out);
 }
 
-/* p->t and p->rem are there. */
-static const char *ask(struct dproc *p)
+/* From outside, before the process is disturbed. p->t is there. */
+static const char *look(struct dproc *p)
 {
-	struct dump d = { .procs = &p, .nprocs = 1 };
-
 	p->pid = p->vpid = p->t->pid;
 	p->vsid = p->vpid;
 	p->thr = calloc(1, sizeof *p->thr);
@@ -221,6 +223,14 @@ static const char *ask(struct dproc *p)
 	TRY(proc_status_read(&p->status, p->pid, 0, &e));
 	TRY(proc_status_read(&p->thr[0].status, p->pid, p->pid, &e));
 	TRY(proc_stat_read(&p->thr[0].stat, p->pid, p->pid, &e));
+	return NULL;
+}
+
+/* p->rem is there too. */
+static const char *ask(struct dproc *p)
+{
+	struct dump d = { .procs = &p, .nprocs = 1 };
+
 	for (size_t i = 0; ops[i]; i++)
 		if (ops[i]->check)
 			TRY(ops[i]->check(&d, p, &e));
@@ -251,9 +261,12 @@ static const char *ask_child(struct dproc *p, void (*build)(void))
 		for (;;)
 			pause();
 	}
-	usleep(30000);
+	usleep(10000);
 	TRY(tracee_attach(&p->t, pid, &e));
 	TRY(tracee_collect(p->t, INT64_MAX, NULL, &e));
+	why = look(p);
+	if (why)
+		return why;
 	TRY(remote_begin(&p->rem, p->t, 0, &e));
 	why = ask(p);
 	TRY(remote_end(p->rem, why ? NULL : &e));
@@ -322,7 +335,9 @@ static const char *give_child(struct dproc *second, const struct buf *text)
 	if (!why) {
 		second->t = p.t;
 		second->rem = p.rem;
-		why = ask(second);
+		why = look(second);
+		if (!why)
+			why = ask(second);
 	}
 	remote_leave(p.rem);
 	tracee_kill(p.t);
@@ -368,6 +383,213 @@ static const char *round_trip(void (*build)(void))
 	return why;
 }
 
+/* ---- what is refused ---- */
+
+static void build_undo(void)
+{
+	struct sembuf op = { 0, 1, SEM_UNDO };
+	int id = semget(IPC_PRIVATE, 1, 0600);
+
+	MUST(semop(id, &op, 1));
+	MUST(semctl(id, 0, IPC_RMID));
+}
+
+static void build_dispatch(void)
+{
+	static char selector;
+
+	MUST(prctl(59 /* PR_SET_SYSCALL_USER_DISPATCH */, 1, 0, 0, &selector));
+}
+
+static void build_uts(void) { MUST(unshare(CLONE_NEWUTS)); }
+static void build_pid(void) { MUST(unshare(CLONE_NEWPID)); }
+static void build_ioperm(void) { MUST(ioperm(0x80, 1, 1)); }
+
+static void build_ldt(void)
+{
+	struct user_desc u = { .entry_number = 1, .base_addr = 4096, .limit = 1, .seg_32bit = 1 };
+
+	MUST(syscall(SYS_modify_ldt, 1, &u, sizeof u));
+}
+
+static void build_keys(void)
+{
+	MUST(syscall(SYS_keyctl, 1 /* JOIN_SESSION */, NULL));
+	MUST(syscall(SYS_add_key, "user", "xos-test", "secret", 6, -3));
+}
+
+static void build_sigurg(void)
+{
+	sigset_t s;
+
+	sigfillset(&s);
+	MUST(sigprocmask(SIG_BLOCK, &s, NULL));
+	MUST(raise(SIGURG));
+}
+
+static void build_notify(void)
+{
+	struct sock_filter f[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_acct, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+	struct sock_fprog p = { 4, f };
+
+	MUST(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+	MUST(syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &p));
+}
+
+static const char *refused(void (*build)(void), const char *name)
+{
+	struct dproc a = { 0 };
+	const char *why = ask_child(&a, build);
+
+	dproc_free(&a);
+	if (!why)
+		return "it was not refused";
+	if (!strstr(e.msg, name))
+		return "refused for another reason";
+	err_clear(&e);
+	return NULL;
+}
+
+static int sharing_child(void *arg)
+{
+	for (;;)
+		pause();
+	return 0;
+}
+
+/* Two processes that share something, and two others between them. */
+static const char *shared(int flags, const char *name)
+{
+	struct dproc p[4] = { 0 }, *v[4];
+	struct dump d = { .procs = v, .nprocs = 4 };
+	static char stack[4][65536] __attribute__((aligned(16)));
+	const char *why = NULL;
+	pid_t twin = 0;
+
+	for (int i = 0; i < 4; i++) {
+		if (i == 3) /* a twin of this process itself, which stands in for a member */
+			twin = clone(sharing_child, stack[i] + sizeof stack[i], flags | SIGCHLD, NULL);
+		p[i].pid = p[i].vpid = i == 0 ? getpid() : i == 3 ? twin : fork();
+		if (p[i].pid == 0)
+			sharing_child(NULL);
+		v[i] = &p[i];
+	}
+	for (int i = 0; i < 4 && !why; i++)
+		if (res_ns.check(&d, &p[i], &e) < 0)
+			why = "check";
+	if (!why && (d.nrefusals != (name != NULL) || (name && !strstr(buf_str(&d.refusals), name)))) {
+		err_set(&e, 1, "%s", buf_str(&d.refusals));
+		why = "what was refused";
+	}
+	for (int i = 1; i < 4; i++) {
+		kill(p[i].pid, SIGKILL);
+		waitpid(p[i].pid, NULL, 0);
+	}
+	buf_free(&d.refusals);
+	return why;
+}
+
+static void refusals(void)
+{
+	report("refused: syscall user dispatch", refused(build_dispatch, "syscall user dispatch"));
+	report("refused: SEM_UNDO", refused(build_undo, "SEM_UNDO"));
+	report("refused: LDT", refused(build_ldt, "modify_ldt"));
+	report("refused: keys", refused(build_keys, "xos-test"));
+	report("refused: queued SIGURG", refused(build_sigurg, "SIGURG"));
+	report("not refused: plain fork", shared(0, NULL));
+	report("refused: shared memory", shared(CLONE_VM, "CLONE_VM"));
+	report("refused: shared descriptor table", shared(CLONE_FILES, "CLONE_FILES"));
+	report("refused: shared fs state", shared(CLONE_FS, "CLONE_FS"));
+	if (geteuid() != 0)
+		return;
+	report("refused: UTS namespace", refused(build_uts, "UTS namespace"));
+	report("refused: PID namespace of children", refused(build_pid, "PID (for its children) namespace"));
+	if (ioperm(0x80, 1, 0) == 0) /* this kernel has it */
+		report("refused: ioperm", refused(build_ioperm, "ioperm"));
+	report("refused: seccomp notification", refused(build_notify, "user notification"));
+}
+
+/* ---- hostile records ---- */
+
+static const char *hostile(const char *type, const char *key, const char *value)
+{
+	AUTO_BUF struct buf all = BUF_INIT;
+	struct dproc a = { 0 };
+	struct rproc p = { .pid = 1 };
+	struct restart_opts o = { .trust = true };
+	struct rproc *v = &p;
+	struct restore r = { .o = &o, .procs = &v, .nprocs = 1 };
+	const char *why = ask_child(&a, build_plain);
+	struct rthread th = { .tid = 1, .recs = &p.recs };
+	struct rec rec;
+	int rc = 0, n = 0;
+
+	if (why)
+		return why;
+	TRY(rec_list_parse(&p.recs, a.out.p, a.out.len, RES_MAX_RECORDS, &e));
+	for (size_t i = 0; i < p.recs.n; i++) {
+		rec_list_get(&p.recs, i, &rec);
+		rec_begin(&all, rec_type(&rec));
+		for (size_t k = 1; k < rec.n; k++) {
+			int hit = strcmp(rec_type(&rec), type) == 0 && strcmp(rec.f[k].key, key) == 0;
+
+			n += hit;
+			rec_put_str(&all, rec.f[k].key, hit ? value : rec.f[k].val);
+		}
+		rec_end(&all);
+	}
+	rec_list_free(&p.recs);
+	CHECK(n > 0);
+	TRY(rec_list_parse(&p.recs, all.p, all.len, RES_MAX_RECORDS, &e));
+	for (th.last = p.recs.n; th.first < p.recs.n; th.first++) {
+		rec_list_get(&p.recs, th.first, &rec);
+		if (strcmp(rec_type(&rec), "thread") == 0)
+			break;
+	}
+	p.thr = &th;
+	p.nthr = 1;
+	for (size_t i = 0; ops[i] && rc == 0; i++)
+		if (ops[i]->verify)
+			rc = ops[i]->verify(&r, &p, &e);
+	rec_list_free(&p.recs);
+	dproc_free(&a);
+	if (rc == 0)
+		return "it was accepted";
+	if (e.code != EX_BAD_IMAGE)
+		return "not called a bad image";
+	err_clear(&e);
+	return NULL;
+}
+
+static void hostiles(void)
+{
+	static const char *const lies[][3] = {
+		{ "umask", "MASK", "512" }, { "sigaction", "SIGNAL", "9" }, { "sigaction", "SIGNAL", "65" },
+		{ "sigaction", "SIGNAL", "1" }, { "sigaction", "HANDLER", "0xffffffffffffffff" },
+		{ "oom_score_adj", "VALUE", "1001" }, { "sigpending", "SIGNAL", "0" }, { "sigpending", "INFO", "00" },
+		{ "sigpending", "SIGNAL", "19" }, { "posix_timer", "ID", "-1" }, { "posix_timer", "ID", "7" },
+		{ "posix_timer", "NOTIFY", "3" }, { "posix_timer", "NOTIFY", "4" }, { "posix_timer", "INTERVAL_NSEC", "1000000000" },
+		{ "itimer", "WHICH", "virtual" }, { "itimer", "WHICH", "other" }, { "itimer", "VALUE_USEC", "-1" },
+		{ "prctl", "PDEATHSIG", "65" }, { "prctl", "DUMPABLE", "3" }, { "rlimit", "NAME", "CPU" },
+		{ "rlimit", "SOFT", "18446744073709551616" }, { "rlimit", "HARD", "0" }, { "comm", "NAME", "0123456789abcdef" },
+		{ "sched", "NICE", "20" }, { "sched", "CPUS", "9999999999" }, { "sched", "CPUS", "" }, { "sched", "CPUS", "1-0" },
+		{ "creds", "UID", "4294967295" }, { "creds", "GROUPS", "1 -2" }, { "creds", "GROUPS", "1  2" },
+		{ "creds", "SECUREBITS", "0x1000" }, { "tid_address", "ADDRESS", "0xffffffffffffffff" }, { "rseq", "LENGTH", "1" },
+		{ "altstack", "SIZE", "x" },
+	};
+	char name[128];
+
+	for (size_t i = 0; i < sizeof lies / sizeof lies[0]; i++) {
+		snprintf(name, sizeof name, "hostile: %s %s=%s", lies[i][0], lies[i][1], lies[i][2]);
+		report(name, hostile(lies[i][0], lies[i][1], lies[i][2]));
+	}
+}
+
 int main(void)
 {
 	report("signals, timers, limits, scheduling, prctl come back", round_trip(build_plain));
@@ -378,5 +600,7 @@ int main(void)
 		report("credentials come back", round_trip(build_creds));
 		report("seccomp filters come back", round_trip(build_seccomp));
 	}
+	refusals();
+	hostiles();
 	return bad != 0;
 }
