@@ -20,11 +20,9 @@ struct target {
 	int fd;
 	uint32_t events;
 	uint64_t data;
-	/* dump: */
-	uint64_t ino, dev;
+	uint64_t ino;          /* as fdinfo shows it */
 	unsigned nth;          /* among the entries with this number, in the kernel's order */
-	/* restart: */
-	uint32_t file;
+	uint32_t file;         /* id of the description */
 };
 struct targets { struct target *v; size_t n; };
 
@@ -69,7 +67,6 @@ static int info_parse(const char *info, struct targets *t, struct err *e)
 		x->events = events;
 		x->data = data;
 		x->ino = ino;
-		x->dev = dev;
 	}
 	return 0;
 }
@@ -144,27 +141,37 @@ static int epoll_check(struct dump *d, struct dfile *f, struct err *e)
 	return rc;
 }
 
+static int cmp_target(const void *a, const void *b)
+{
+	const struct target *x = a, *y = b;
+
+	return x->fd != y->fd ? (x->fd < y->fd ? -1 : 1) : x->file < y->file ? -1 : x->file > y->file;
+}
+
+/* fdinfo's order is that of addresses in the kernel: sorted, so that equal sets have equal records. */
 static int epoll_dump(struct dump *d, struct dfile *f, struct err *e)
 {
 	struct targets t = { 0 };
-	struct buf s = BUF_INIT;
+	AUTO_BUF struct buf s = BUF_INIT;
 	int rc = info_parse(f->info, &t, e) || number(&t, e) ? -1 : 0;
 
 	for (size_t i = 0; !rc && i < t.n; i++) {
-		struct target *x = &t.v[i];
-		struct dfile *c = resolve(d, f, x);
+		struct dfile *c = resolve(d, f, &t.v[i]);
 
-		if (!c)
-			rc = err_set(e, EX_FAILED, "epoll: what was added as fd %d is gone", x->fd);
+		if (c)
+			t.v[i].file = c->id;
 		else
-			buf_printf(&s, "%s%d:0x%x:0x%llx:%u", i ? " " : "", x->fd, x->events,
-				   (unsigned long long)x->data, c->id);
+			rc = err_set(e, EX_FAILED, "epoll: what was added as fd %d is gone", t.v[i].fd);
 	}
+	if (!rc && t.n)
+		qsort(t.v, t.n, sizeof *t.v, cmp_target);
+	for (size_t i = 0; !rc && i < t.n; i++)
+		buf_printf(&s, "%s%d:0x%x:0x%llx:%u", i ? " " : "", t.v[i].fd, t.v[i].events,
+			   (unsigned long long)t.v[i].data, t.v[i].file);
 	if (!rc && buf_failed(&s))
 		rc = err_set(e, EX_FAILED, "out of memory");
 	if (!rc)
 		rec_put_str(&d->files_out, "TARGETS", buf_str(&s));
-	buf_free(&s);
 	free(t.v);
 	return rc;
 }

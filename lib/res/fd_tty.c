@@ -42,7 +42,7 @@ int tty_master_index(const struct dfile *f)
 struct dfile *tty_find_master(struct dump *d, int index)
 {
 	for (size_t i = 0; i < d->nfiles; i++)
-		if (d->files[i]->ops == &fd_ptm_ops && tty_master_index(d->files[i]) == index)
+		if (tty_master_index(d->files[i]) == index)
 			return d->files[i];
 	return NULL;
 }
@@ -62,7 +62,7 @@ static int slave_index(const struct dfile *f)
 static struct dfile *slave_of(struct dump *d, int index)
 {
 	for (size_t i = 0; i < d->nfiles; i++)
-		if (d->files[i]->ops == &fd_pts_ops && slave_index(d->files[i]) == index)
+		if (slave_index(d->files[i]) == index)
 			return d->files[i];
 	return NULL;
 }
@@ -257,9 +257,14 @@ static int settings_restore(struct rfile *f, struct err *e)
 	return 0;
 }
 
+/* O_CLOEXEC afterwards: TIOCGPTPEER would keep it as a flag of the description, for everybody who has it. */
 static int peer(int master, int flags)
 {
-	return ioctl(master, TIOCGPTPEER, flags | O_NOCTTY | O_CLOEXEC);
+	int fd = ioctl(master, TIOCGPTPEER, flags | O_NOCTTY);
+
+	if (fd >= 0)
+		fcntl(fd, F_SETFD, FD_CLOEXEC);
+	return fd;
 }
 
 /* Owner and mode of the node. An ordinary user gets his own anyway. */

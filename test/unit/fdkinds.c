@@ -1,0 +1,393 @@
+/* Unit tests of the kinds of descriptors in lib/res, without the engine: a process builds descriptors and is asked
+ * for their records; an image is made of them; another process opens them from that image; it is asked in its turn:
+ * the records must be equal. And: records with any one number changed must be refused or opened, never crash. */
+#include "res/dump_raw.h"
+#include "res/fd_ops.h"
+#include "res/files.h"
+#include "unit.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static char dir[] = "/tmp/xos-fdkinds.XXXXXX";
+
+static void die(const char *what)
+{
+	fprintf(stderr, "%s: %s\n", what, strerror(errno));
+	_exit(1);
+}
+#define MUST(c) do { if ((c) < 0) die(#c); } while (0)
+
+/* ---- what is built; numbers do not matter, order does ---- */
+
+static void build_counters(void)
+{
+	sigset_t s;
+	int fd;
+
+	MUST(fd = eventfd(7, EFD_NONBLOCK));
+	MUST(dup(fd));
+	MUST(eventfd(3, EFD_SEMAPHORE));
+	sigemptyset(&s);
+	sigaddset(&s, SIGHUP);
+	sigaddset(&s, SIGRTMAX);
+	MUST(signalfd(-1, &s, SFD_NONBLOCK));
+}
+
+static void build_timers(void)
+{
+	struct itimerspec off = { { 5, 6 }, { 0, 0 } }, once = { { 0, 0 }, { 0, 1 } };
+	int fd;
+
+	MUST(fd = timerfd_create(CLOCK_REALTIME, TFD_NONBLOCK));
+	MUST(timerfd_settime(fd, 0, &off, NULL));
+	MUST(fd = timerfd_create(CLOCK_BOOTTIME, 0));
+	MUST(timerfd_settime(fd, 0, &once, NULL)); /* one tick, unread */
+}
+
+static void add(int ep, int fd, uint32_t events, uint64_t data)
+{
+	struct epoll_event ev = { .events = events, .data.u64 = data };
+
+	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, fd, &ev));
+}
+
+static void build_epoll(void)
+{
+	struct epoll_event ev;
+	int outer, ep, a, b, twin;
+
+	MUST(outer = epoll_create1(0));
+	MUST(ep = epoll_create1(0));
+	MUST(a = eventfd(1, 0));
+	MUST(b = eventfd(1, 0));
+	add(ep, a, EPOLLIN | EPOLLONESHOT, 0x1122334455667788ull);
+	MUST(epoll_wait(ep, &ev, 1, 0));
+	add(ep, b, EPOLLOUT | EPOLLET, 2);
+	MUST(twin = dup(b));
+	MUST(dup2(a, b)); /* number b: in the set for what is now only twin */
+	add(ep, b, EPOLLIN | EPOLLEXCLUSIVE, 3);
+	add(outer, ep, EPOLLIN, 4);
+}
+
+static void build_inotify(void)
+{
+	char room[4096];
+	int fd, wd;
+
+	MUST(fd = inotify_init1(IN_NONBLOCK));
+	MUST(wd = inotify_add_watch(fd, "/usr", IN_CREATE));
+	MUST(inotify_rm_watch(fd, wd));
+	MUST(inotify_add_watch(fd, dir, IN_CREATE | IN_ONLYDIR));
+	MUST(inotify_add_watch(fd, "/etc/passwd", IN_MODIFY | IN_EXCL_UNLINK));
+	MUST(read(fd, room, sizeof room));
+}
+
+static void build_memfd(void)
+{
+	char path[64];
+	int fd, ro;
+
+	MUST(fd = memfd_create("a name", MFD_ALLOW_SEALING));
+	MUST(write(fd, "content", 7));
+	MUST(pwrite(fd, "far", 3, 5 << 20));
+	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+	MUST(ro = open(path, O_RDONLY | O_NONBLOCK));
+	MUST(lseek(ro, 3, SEEK_SET));
+	MUST(fchmod(fd, 0600));
+	MUST(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL));
+}
+
+static void build_pty(void)
+{
+	struct winsize w = { 11, 22, 33, 44 };
+	int m, s;
+
+	MUST(m = posix_openpt(O_RDWR | O_NOCTTY));
+	MUST(unlockpt(m));
+	MUST(s = ioctl(m, TIOCGPTPEER, O_RDWR | O_NOCTTY));
+	MUST(ioctl(m, TIOCSWINSZ, &w));
+	MUST(write(s, "unread\n", 7));
+}
+
+/* ---- asking and opening ---- */
+
+struct taken { struct buf files, task; int img; char refusals[2048]; };
+
+static int take(pid_t pid, struct taken *t, struct err *e)
+{
+	struct tracee tr = { .pid = pid, .memfd = -1 };
+	struct dthread th = { .tid = pid, .vtid = pid };
+	struct dproc p = { .pid = pid, .vpid = pid, .t = &tr, .thr = &th, .nthr = 1 }, *procs[] = { &p };
+	struct dump *d = calloc(1, sizeof *d);
+	struct buf none = BUF_INIT;
+	int rc = -1;
+
+	*t = (struct taken){ .img = -1 };
+	tr.pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+	d->procs = procs;
+	d->nprocs = 1;
+	if (tr.pidfd < 0 || proc_stat_read(&p.stat, pid, 0, e) || proc_status_read(&p.status, pid, 0, e) ||
+	    files_check(d, e))
+		goto out;
+	snprintf(t->refusals, sizeof t->refusals, "%s", buf_str(&d->refusals));
+	if (d->nrefusals) {
+		rc = 0;
+		goto out;
+	}
+	t->img = memfd_create("image", MFD_CLOEXEC);
+	buf_adds(&none, "FORMAT=\"1\"\n");
+	if (files_dump(d, e) || image_writer_new(&d->img, t->img, e) ||
+	    image_put_text(d->img, "description.txt", &none, e) ||
+	    image_put_text(d->img, "files", &d->files_out, e) || image_put_text(d->img, "task", &p.out, e) ||
+	    dump_raws_write(d, e) || image_finish(d->img, e))
+		goto out;
+	buf_add(&t->files, d->files_out.p, d->files_out.len);
+	buf_add(&t->task, p.out.p, p.out.len);
+	rc = 0;
+out:
+	if (d->img)
+		image_writer_free(d->img);
+	dump_raws_free(d);
+	files_free(d);
+	buf_free(&d->refusals);
+	buf_free(&p.out);
+	buf_free(&none);
+	proc_status_free(&p.status);
+	if (tr.pidfd >= 0)
+		close(tr.pidfd);
+	free(d);
+	return rc;
+}
+
+static void drop(struct taken *t)
+{
+	buf_free(&t->files);
+	buf_free(&t->task);
+	if (t->img >= 0)
+		close(t->img);
+}
+
+/* In the process that is to be like the first: opens everything and closes what is not the job's. */
+static int reopen(int img, const char *files, struct err *e)
+{
+	struct restart_opts o = { .std = { -1, -1, -1 }, .image_owner = getuid() };
+	struct rproc p = { .pid = getpid() }, *procs[] = { &p };
+	struct restore r = { .o = &o, .procs = procs, .nprocs = 1, .img_fd = -1 };
+	const struct image_member *m;
+	int from = 3;
+
+	if (image_open(&r.img, img, -1, e))
+		return -1;
+	m = image_find(r.img, "task");
+	if (rec_list_parse(&p.recs, m->text, m->size, 1000, e))
+		return -1;
+	if (files) { /* an image whose records lie */
+		struct image_member *lie = (struct image_member *)(uintptr_t)image_find(r.img, "files");
+		lie->text = strdup(files);
+		lie->size = strlen(files);
+	}
+	if (files_parse(&r, e) || files_open_all(&r, e) || files_late(&r, e))
+		return -1;
+	for (size_t i = 0; i < p.nfds; i++) {
+		int src = r.files[p.fds[i].file - 1].fd;
+		if (p.fds[i].fd <= 2)
+			continue;
+		if (src != p.fds[i].fd && dup2(src, p.fds[i].fd) < 0)
+			return err_sys(e, "dup2");
+		fcntl(p.fds[i].fd, F_SETFD, 0);
+	}
+	for (size_t i = 0; i < p.nfds; i++) {
+		if (p.fds[i].fd > from)
+			syscall(SYS_close_range, from, p.fds[i].fd - 1, 0);
+		if (p.fds[i].fd >= from)
+			from = p.fds[i].fd + 1;
+	}
+	syscall(SYS_close_range, from, ~0u, 0);
+	return 0;
+}
+
+/* A child that runs build (or reopens an image), says so, and stands. */
+static pid_t stand(void (*build)(void), int img, const char *files, struct err *e)
+{
+	int say[2], status;
+	char why_not[512] = "";
+	pid_t pid;
+
+	if (pipe2(say, O_CLOEXEC))
+		return -1;
+	pid = fork();
+	if (pid == 0) {
+		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		for (int i = 0; i < 3; i++)
+			dup2(open("/dev/null", O_RDWR | O_CLOEXEC), i);
+		int out = fcntl(say[1], F_DUPFD_CLOEXEC, 900);
+		syscall(SYS_close_range, 3, img >= 0 ? img - 1 : 899, 0);
+		if (img >= 0) {
+			struct err why = ERR_INIT;
+			syscall(SYS_close_range, img + 1, 899, 0);
+			if (reopen(img, files, &why)) {
+				if (getenv("XOS_TEST_SHOW"))
+					dprintf(out, "%s", why.msg);
+				_exit(why.code ? why.code : 99);
+			}
+			raise(SIGSTOP);
+		} else {
+			build();
+			close(out);
+			raise(SIGSTOP);
+		}
+		_exit(0);
+	}
+	close(say[1]);
+	(void)!read(say[0], why_not, sizeof why_not - 1);
+	close(say[0]);
+	if (pid < 0 || waitpid(pid, &status, WUNTRACED) != pid)
+		return err_set(e, EX_FAILED, "no child");
+	if (WIFSTOPPED(status))
+		return pid;
+	return err_set(e, WIFEXITED(status) ? WEXITSTATUS(status) : 200 + WTERMSIG(status), "the child ended with status 0x%x %s",
+		       (unsigned)status, why_not);
+}
+
+static void end(pid_t pid)
+{
+	if (pid <= 0)
+		return;
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+}
+
+/* The number of a pty is free again only when its old owner has gone. */
+static void round_trip(void (*build)(void))
+{
+	struct err e = ERR_INIT;
+	struct taken a = { .img = -1 }, b = { .img = -1 };
+	pid_t pid = stand(build, -1, NULL, &e);
+
+	if (pid < 0 || take(pid, &a, &e))
+		CHECK_STR(e.msg, "");
+	end(pid);
+	CHECK_STR(a.refusals, "");
+	if (a.img >= 0) {
+		pid = stand(NULL, a.img, NULL, &e);
+		if (pid < 0 || take(pid, &b, &e))
+			CHECK_STR(e.msg, "");
+		end(pid);
+		CHECK_STR(buf_str(&b.files), buf_str(&a.files));
+		CHECK_STR(buf_str(&b.task), buf_str(&a.task));
+		if (getenv("XOS_TEST_SHOW"))
+			printf("%s%s---\n%s%s", buf_str(&a.files), buf_str(&a.task), buf_str(&b.files), buf_str(&b.task));
+	}
+	drop(&a);
+	drop(&b);
+}
+
+static void counters(void) { round_trip(build_counters); }
+static void timers(void) { round_trip(build_timers); }
+static void epoll(void) { round_trip(build_epoll); }
+static void inotify(void) { round_trip(build_inotify); }
+static void memfd(void) { round_trip(build_memfd); }
+static void pty(void) { round_trip(build_pty); }
+
+/* Each run of digits in the records, one after the other, becomes something else. */
+static void lies(void (*build)(void), int budget)
+{
+	static const char *const with[] = { "0", "99999999999999999999", "-1", "2147483647", "", "z" };
+	struct err e = ERR_INIT;
+	struct taken a = { .img = -1 };
+	pid_t pid = stand(build, -1, NULL, &e);
+	unsigned turn = 0;
+
+	CHECK(pid > 0 && take(pid, &a, &e) == 0);
+	end(pid);
+	for (const char *c = buf_str(&a.files); a.img >= 0 && *c && budget > 0; c++) {
+		const char *stop = c;
+		struct buf lie = BUF_INIT;
+
+		while (*stop >= '0' && *stop <= '9')
+			stop++;
+		if (stop == c || (c > a.files.p && c[-1] >= '0' && c[-1] <= '9'))
+			continue;
+		buf_add(&lie, a.files.p, (size_t)(c - a.files.p));
+		buf_adds(&lie, with[turn++ % 6]);
+		buf_adds(&lie, stop);
+		err_clear(&e);
+		pid = stand(NULL, a.img, buf_str(&lie), &e);
+		if (pid < 0 && e.code >= 99) {
+			fprintf(stderr, "# %s\n%s\n", e.msg, buf_str(&lie));
+			CHECK(e.code < 99);
+		}
+		end(pid);
+		buf_free(&lie);
+		budget--;
+	}
+	drop(&a);
+}
+
+static void lying_records(void)
+{
+	lies(build_counters, 60);
+	lies(build_timers, 60);
+	lies(build_epoll, 60);
+	lies(build_inotify, 40);
+	lies(build_memfd, 60);
+	lies(build_pty, 60);
+}
+
+static void build_refused(void)
+{
+	MUST(socket(AF_NETLINK, SOCK_RAW, 0));
+	MUST(socket(AF_INET6, SOCK_DGRAM, 0));
+	MUST(open("/proc/self/maps", O_RDONLY));
+	MUST(open("/proc/self/ns/net", O_RDONLY));
+	MUST(syscall(SYS_pidfd_open, getpid(), 0));
+}
+
+static void refused(void)
+{
+	static const char *const want[] = {
+		"fd 3: socket AF_NETLINK SOCK_RAW NETLINK_ROUTE", "fd 4: socket AF_INET6 SOCK_DGRAM is not",
+		"fd 5: process file /proc/", "fd 6: namespace descriptor net:[", "fd 7: pidfd of pid ",
+	};
+	struct err e = ERR_INIT;
+	struct taken a = { .img = -1 };
+	pid_t pid = stand(build_refused, -1, NULL, &e);
+
+	CHECK(pid > 0 && take(pid, &a, &e) == 0);
+	end(pid);
+	for (size_t i = 0; i < sizeof want / sizeof *want; i++)
+		if (!strstr(a.refusals, want[i]))
+			CHECK_STR(a.refusals, want[i]);
+	drop(&a);
+}
+
+int main(void)
+{
+	if (!mkdtemp(dir))
+		die(dir);
+	RUN(counters);
+	RUN(timers);
+	RUN(epoll);
+	RUN(inotify);
+	RUN(memfd);
+	RUN(pty);
+	RUN(refused);
+	RUN(lying_records);
+	rmdir(dir);
+	return unit_status();
+}
