@@ -21,13 +21,15 @@ int plan_make(struct restore *r, struct restart_run *run, struct err *e);
 int plan_check_pids(struct restore *r, struct err *e);
 void plan_free(struct restore *r);
 
-/* tree.c: the processes, their sessions and groups. */
+/* tree.c: the processes, their sessions; tree_groups.c: process groups, zombies. */
 int tree_make(struct restore *r, struct restart_run *run, struct err *e);
 int tree_groups(struct restore *r, struct err *e);
-int tree_zombies(struct restore *r, struct err *e);
-void tree_kill(struct restore *r);
-/* fork of a process without parent inside the job, in the restorer. */
-int tree_root(struct restore *r, struct restart_run *run, struct rproc *p, struct err *e);
+int tree_zombies(struct restore *r, struct err *e);   /* zombies die, helpers go */
+void tree_kill(struct restore *r);                    /* whatever was made, with nothing left */
+/* p makes a child by clone3; tid 0: the kernel's choice among those the job does not need. */
+int tree_fork(struct restore *r, struct rproc *p, struct rproc *child, struct err *e);
+/* p, a child of maker, ends with that wait(2) status. reap: maker waits for it, so that nothing of it is left. */
+int tree_end(struct restore *r, struct rproc *p, int status, struct rproc *reaper, struct err *e);
 
 /* threads.c */
 int threads_make(struct restore *r, struct rproc *p, struct err *e);

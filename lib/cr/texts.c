@@ -106,17 +106,30 @@ static void description(struct buf *b, struct dump *d, const struct ckpt_opts *o
 	rec_line(b, "WRITER", "xos " XOS_VERSION);
 }
 
-static void global(struct buf *b, struct dump *d, const struct ckpt_opts *o)
+/* The first process may have ended while daemons live on, or be known only as the namespaces' init: then the oldest
+ * without parent inside stands for it. */
+static struct dproc *main_of(struct dump *d, pid_t pid)
 {
 	struct dproc *main = NULL;
 
-	for (size_t i = 0; i < d->nprocs; i++)
-		if (o->main ? d->procs[i]->pid == o->main : !d->procs[i]->vppid)
-			main = main ? main : d->procs[i];
-	/* The first process may have ended while daemons live on: then the oldest stands for it. */
-	for (size_t i = 0; i < d->nprocs && !main; i++)
-		if (!d->procs[i]->vppid)
-			main = d->procs[i];
+	for (size_t i = 0; i < d->nprocs; i++) {
+		struct dproc *p = d->procs[i];
+
+		if (p->pid == pid)
+			return p;
+		if (p->vppid)
+			continue;
+		if (!main || p->stat.starttime < main->stat.starttime ||
+		    (p->stat.starttime == main->stat.starttime && p->vpid < main->vpid))
+			main = p;
+	}
+	return main;
+}
+
+static void global(struct buf *b, struct dump *d, const struct ckpt_opts *o)
+{
+	struct dproc *main = main_of(d, o->main);
+
 	for (size_t i = 0; i < d->nprocs; i++) {
 		struct dproc *p = d->procs[i];
 

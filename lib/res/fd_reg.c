@@ -210,6 +210,8 @@ static int fit_content(struct restore *r, struct rfile *f, const struct reg_fiel
 		return -1;
 	}
 	if (acc != O_RDONLY && (uint64_t)st.st_size > x->size && !r->o->accept_changed) {
+		if (r->check_only)
+			return 0;
 		log_verbose("%s: cut back from %lld to %llu bytes, its size at the checkpoint", path,
 			    (long long)st.st_size, (unsigned long long)x->size);
 		if (ftruncate(f->fd, (off_t)x->size))

@@ -12,6 +12,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "res/fd_ops.h"
+#include "res/fd_reg.h"
 
 #include <dirent.h>
 #include <fcntl.h>

@@ -142,7 +142,7 @@ static const struct rvma *vma_at(const struct rmm *mm, uint64_t addr)
  * some of its pages are the parent's. Otherwise it is made anew. */
 static bool keeps(const struct rproc *p, const struct rvma *v)
 {
-	const struct rvma *q = p->parent && p->parent->mm && p->parent->mm_mapped ? vma_at(p->parent->mm, v->start) : NULL;
+	const struct rvma *q = vma_at(p->parent->mm, v->start);
 
 	return q && private_fill(v) && private_fill(q) && q->kind == v->kind && q->obj == v->obj && q->end >= v->end &&
 	       (v->kind != VMA_FILE || q->start - q->offset == v->start - v->offset) && !strcmp(q->flags, v->flags) &&
@@ -273,7 +273,7 @@ static int fill(struct restore *r, struct rproc *p, struct err *e)
 
 int mm_map(struct restore *r, struct rproc *p, struct err *e)
 {
-	if (p->parent && p->parent->mm_mapped && (unmap_rest(r, p, e) || drop_extra(p, e)))
+	if (p->inherits && (unmap_rest(r, p, e) || drop_extra(p, e)))
 		return -1;
 	if (map_all(r, p, e) || fill(r, p, e))
 		return -1;

@@ -129,7 +129,12 @@ struct rproc {
 	struct tracee *t;
 	struct remote *rem;            /* remote control of the thread at work */
 	bool helper;                   /* not in the image: a session or group leader that has gone, made for a moment */
-	bool created, mm_mapped;       /* made; its memory is mapped and filled */
+	bool inherits;                 /* it was forked when its parent's memory was in place */
+	bool mm_mapped;                /* its memory is mapped and filled */
+	bool mm_finished, main;
+	pid_t birth;                   /* the session that it must be born in, 0: the restorer's, -1: any */
+	pid_t cur_sid;                 /* its session at the moment, while the tree is made */
+	pid_t made;                    /* its PID once it exists, 0 before */
 };
 struct rfile {
 	uint32_t id;
@@ -152,6 +157,9 @@ struct restore {
 	struct image *img;
 	struct restart_opts *o;
 	struct rproc **procs; size_t nprocs;
+	struct rproc **bypid; size_t nbypid;    /* the same, by PID */
+	pid_t next_passing;                     /* where the search for an unused PID goes on */
+	bool check_only;                        /* nothing outside may be changed, files neither */
 	struct rfile *files; size_t nfiles;     /* [id-1] */
 	struct rec_list files_list, shm_list, global_list;
 	struct rmfile *mfiles; size_t nmfiles;  /* [id-1]; mm_file.c */

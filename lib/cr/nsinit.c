@@ -1,0 +1,199 @@
+#include "cr/nsinit.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#define CAP_BIT(n) (1ULL << (n))
+enum { CAP_SYS_ADMIN_ = 21, CAP_CHECKPOINT_RESTORE_ = 40 };
+
+struct report { bool ok; pid_t main; struct err e; };
+
+static uint64_t own_caps(void)
+{
+	struct proc_status s;
+	uint64_t eff;
+
+	if (proc_status_read(&s, getpid(), 0, NULL))
+		return 0;
+	eff = s.capeff;
+	proc_status_free(&s);
+	return eff;
+}
+
+bool revive_needs_ns(void)
+{
+	return !(own_caps() & (CAP_BIT(CAP_SYS_ADMIN_) | CAP_BIT(CAP_CHECKPOINT_RESTORE_)));
+}
+
+static int put(pid_t pid, const char *name, const char *text)
+{
+	char path[64];
+	AUTO_FD int fd = -1;
+
+	snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	return fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text) ? -1 : 0;
+}
+
+/* The job sees its own user and group as before; all others are nobody's. */
+static int map_ids(pid_t pid, struct err *e)
+{
+	char m[64];
+
+	if (put(pid, "setgroups", "deny") && errno != ENOENT)
+		return err_sys(e, "cannot set up the user namespace");
+	snprintf(m, sizeof m, "%u %u 1", geteuid(), geteuid());
+	if (put(pid, "uid_map", m))
+		return err_sys(e, "cannot map the user into the namespace");
+	snprintf(m, sizeof m, "%u %u 1", getegid(), getegid());
+	if (put(pid, "gid_map", m))
+		return err_sys(e, "cannot map the group into the namespace");
+	return 0;
+}
+
+static int own_proc(struct err *e)
+{
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
+		return err_sys(e, "cannot make mounts private");
+	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL)) {
+		err_sys(e, "cannot mount /proc for the new PID namespace");
+		err_hint(e, "in a container whose /proc is partly hidden this needs CAP_SYS_ADMIN");
+		return -1;
+	}
+	return 0;
+}
+
+/* Signals for the job come to init from outside (its supervisor); it passes them on. */
+static void forward_and_reap(pid_t main, const sigset_t *set)
+{
+	for (;;) {
+		siginfo_t si;
+		int sig = sigwaitinfo(set, &si), st;
+		pid_t pid;
+
+		if (sig > 0 && sig != SIGCHLD)
+			kill(main, sig);
+		while ((pid = waitpid(-1, &st, WNOHANG | __WALL)) > 0)
+			if (pid == main && (WIFEXITED(st) || WIFSIGNALED(st)))
+				_exit(WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st));
+		if (pid < 0 && errno == ECHILD)
+			_exit(0);
+	}
+}
+
+static void close_all_but(int keep)
+{
+	if (keep > 0)
+		syscall(SYS_close_range, 0, (unsigned)keep - 1, 0);
+	syscall(SYS_close_range, (unsigned)keep + 1, ~0u, 0);
+}
+
+static void init_main(struct image *im, struct restart_run *run, int sync, int out)
+{
+	struct report rep = { 0 };
+	sigset_t set;
+	char c;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	sigfillset(&set);
+	sigprocmask(SIG_SETMASK, &set, NULL);
+	signal(SIGCHLD, SIG_DFL);
+	if (read(sync, &c, 1) != 1)
+		_exit(EX_FAILED);
+	close(sync);
+	run->own_ns = true;
+	if (own_proc(&rep.e) || cr_restart(im, run, &rep.e)) {
+		if (write(out, &rep, sizeof rep) < 0)
+			_exit(EX_FAILED);
+		_exit(EX_FAILED);
+	}
+	rep.ok = true;
+	rep.main = run->main ? run->main : (run->roots.n ? run->roots.v[0] : 0);
+	/* The job may outlive its supervisor, as one outside a namespace does. */
+	prctl(PR_SET_PDEATHSIG, 0);
+	if (write(out, &rep, sizeof rep) != (ssize_t)sizeof rep)
+		_exit(EX_FAILED);
+	close_all_but(out);
+	close(out);
+	forward_and_reap(rep.main, &set);
+}
+
+static int start_init(struct image *im, struct restart_run *run, int sync[2], int out[2], bool user, pid_t *init, struct err *e)
+{
+	unsigned long flags = CLONE_NEWPID | CLONE_NEWNS | (user ? CLONE_NEWUSER : 0) | SIGCHLD;
+	long pid = syscall(SYS_clone, flags, 0, 0, 0, 0);
+
+	if (pid < 0) {
+		err_sys(e, "cannot make new namespaces");
+		if (user)
+			err_hint(e, "this node does not let users make namespaces (user.max_user_namespaces); CAP_CHECKPOINT_RESTORE "
+				    "would do as well");
+		return -1;
+	}
+	if (!pid) {
+		close(sync[1]);
+		close(out[0]);
+		init_main(im, run, sync[0], out[1]);
+		_exit(EX_FAILED);
+	}
+	*init = (pid_t)pid;
+	return 0;
+}
+
+static int drive(struct image *im, struct restart_run *run, int sync[2], int out[2], pid_t *init, struct err *e)
+{
+	bool user = !(own_caps() & CAP_BIT(CAP_SYS_ADMIN_));
+	struct report rep;
+	ssize_t n;
+
+	if (start_init(im, run, sync, out, user, init, e))
+		return -1;
+	cleanup_fd(&sync[0]);
+	cleanup_fd(&out[1]);
+	sync[0] = out[1] = -1;
+	if (user && map_ids(*init, e))
+		return -1;
+	if (write(sync[1], "", 1) != 1)
+		return err_set(e, EX_FAILED, "the namespaces' init died");
+	while ((n = read(out[0], &rep, sizeof rep)) < 0 && errno == EINTR)
+		;
+	if (n != (ssize_t)sizeof rep)
+		return err_set(e, EX_FAILED, "the namespaces' init was killed before the job ran");
+	if (rep.ok)
+		return 0;
+	if (e)
+		*e = rep.e;
+	return -1;
+}
+
+int nsinit_restart(struct image *im, struct restart_run *run, struct job *j, struct err *e)
+{
+	int sync[2] = { -1, -1 }, out[2] = { -1, -1 }, rc;
+	pid_t init = 0;
+
+	if (pipe2(sync, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
+		rc = err_sys(e, "cannot make a pipe");
+	else
+		rc = drive(im, run, sync, out, &init, e);
+	for (int i = 0; i < 2; i++) {
+		cleanup_fd(&sync[i]);
+		cleanup_fd(&out[i]);
+	}
+	if (rc && init) {
+		kill(init, SIGKILL);
+		waitpid(init, NULL, __WALL);
+	}
+	if (rc)
+		return -1;
+	j->nsinit = init;
+	run->main = init;
+	return pid_list_add(&run->roots, init) ? err_set(e, EX_FAILED, "out of memory") : 0;
+}

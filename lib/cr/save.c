@@ -1,0 +1,151 @@
+#include "cr/save.h"
+#include "common/cleanup.h"
+#include "common/rec.h"
+#include "common/state.h"
+#include "job/job.h"
+
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+
+struct ctx {
+	const struct save_opts *o;
+	struct save_result *r;
+	struct job *j;                /* NULL: a bare process tree */
+	struct job_newversion nv;     /* fd -1: the image goes elsewhere */
+};
+
+static int members(void *v, struct pid_list *out, struct err *e)
+{
+	struct ctx *c = v;
+
+	if (c->j)
+		return job_pids(c->j, out, e);
+	if (pid_list_add(out, c->o->pid))
+		return err_set(e, EX_FAILED, "out of memory");
+	return proc_descendants(out, c->o->pid, e);
+}
+
+/* Durable and visible first; only then the record says that the job is stopped, and only then it is ended. */
+static int commit(void *v, struct err *e)
+{
+	struct ctx *c = v;
+
+	if (c->nv.fd >= 0 && job_version_commit(&c->nv, e))
+		return -1;
+	if (c->nv.fd < 0 && c->o->out >= 0 && fsync(c->o->out) && errno != EINVAL && errno != EROFS)
+		return err_sys(e, "cannot write the image");
+	if (c->j && c->o->after == CKPT_KILL) {
+		c->j->state = JOB_STOPPED;
+		return job_save(c->j, e);
+	}
+	return 0;
+}
+
+/* What is known only when the image is written: beside it, for lists. A version without it is whole all the same. */
+static void note(struct ctx *c)
+{
+	AUTO_BUF struct buf b = BUF_INIT;
+	AUTO_FD int dir = -1;
+	char path[PATH_MAX], s[32];
+
+	snprintf(path, sizeof path, "%s/checkpoints/%s", c->o->state_dir, c->r->identifier);
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (dir < 0)
+		return;
+	snprintf(s, sizeof s, "%llu", (unsigned long long)c->r->ckpt.pause_us);
+	rec_line(&b, "PAUSE_US", s);
+	snprintf(s, sizeof s, "%llu", (unsigned long long)c->r->ckpt.total_us);
+	rec_line(&b, "TOTAL_US", s);
+	snprintf(path, sizeof path, "%llu.stat", (unsigned long long)c->r->version);
+	if (!buf_failed(&b))
+		state_replace(dir, path, b.p, b.len, 0600, NULL);
+}
+
+static int find_job(struct ctx *c, struct err *e)
+{
+	if (job_open(&c->j, c->o->state_dir, c->o->id, e) || job_lock(c->j, !c->o->nowait, e))
+		return -1;
+	if (c->j->state == JOB_RUNNING)
+		return 0;
+	err_set(e, EX_NOSUCH, "job %s does not run", c->o->id);
+	if (c->j->state == JOB_STOPPED)
+		err_hint(e, "it was checkpointed and stopped: xrestart %s brings it back", c->o->id);
+	return -1;
+}
+
+static int next_version(struct ctx *c, struct err *e)
+{
+	uint64_t *v;
+	size_t n;
+
+	if (c->o->out < 0 && !c->o->check_only) {
+		if (job_version_begin(&c->nv, c->o->state_dir, c->r->identifier, e))
+			return -1;
+		c->r->version = c->nv.version;
+		return 0;
+	}
+	if (job_versions(c->o->state_dir, c->r->identifier, &v, &n, e))
+		return -1;
+	c->r->version = n ? v[n - 1] + 1 : 1;
+	free(v);
+	return 0;
+}
+
+static int run(struct ctx *c, struct err *e)
+{
+	const struct save_opts *o = c->o;
+	struct ckpt_opts k = {
+		.members = members, .commit = commit, .ctx = c, .uid = geteuid(), .gid = getegid(),
+		.identifier = c->r->identifier, .description = o->description, .check_only = o->check_only,
+		.after = o->after, .kill_signal = o->kill_signal == SIGKILL ? 0 : o->kill_signal, .progress = o->progress,
+	};
+	struct proc_stat st;
+
+	if (o->id) {
+		if (find_job(c, e))
+			return -1;
+		snprintf(c->r->identifier, sizeof c->r->identifier, "%s", c->j->id);
+		k.supervisor = c->j->supervisor;
+		k.nsinit = c->j->nsinit;
+		k.main = c->j->main;
+		k.uid = c->j->uid;
+		k.gid = c->j->gid;
+	} else {
+		if (proc_stat_read(&st, o->pid, 0, e))
+			return err_set(e, EX_NOSUCH, "no process %d", o->pid);
+		snprintf(c->r->identifier, sizeof c->r->identifier, "%d", o->pid);
+		k.supervisor = st.ppid;
+		k.main = o->pid;
+	}
+	if (next_version(c, e))
+		return -1;
+	k.version = c->r->version;
+	k.fd = c->nv.fd >= 0 ? c->nv.fd : o->out;
+	return cr_checkpoint(&k, &c->r->ckpt, e);
+}
+
+int save_job(const struct save_opts *o, struct save_result *r, struct err *e)
+{
+	struct ctx c = { .o = o, .r = r, .nv = { .fd = -1, .dir = -1 } };
+	int rc;
+
+	memset(r, 0, sizeof *r);
+	rc = run(&c, e);
+	if (rc && c.nv.fd >= 0)
+		job_version_abort(&c.nv);
+	if (!rc && !o->check_only && o->out < 0) {
+		note(&c);
+		if (o->keep)
+			rc = job_version_prune(o->state_dir, r->identifier, o->keep, e);
+	}
+	/* Nobody else will: a job whose supervisor was killed. */
+	if (!rc && c.j && o->after == CKPT_KILL && !o->check_only && !job_supervised(c.j))
+		rc = job_finish(c.j, JOB_STOPPED, e);
+	if (c.j) {
+		job_unlock(c.j);
+		job_free(c.j);
+	}
+	return rc ? err_prefix(e, o->id ? "job %s" : "%s", o->id ? o->id : r->identifier) : 0;
+}

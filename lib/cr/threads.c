@@ -1,0 +1,116 @@
+/* threads: the threads of a process, and the last steps before it runs.
+ *
+ * Threads are made by their leader; a newborn thread stands before its first instruction and needs no stack. The boot area
+ * is removed last, by the vDSO's own syscall instruction; then every thread stands at an event stop, where
+ * registers with an interrupted system call follow the kernel's own restart rules. */
+#include "cr/internal.h"
+#include "common/cleanup.h"
+#include "res/mm.h"
+
+#include <sched.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+struct clone3_args {
+	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+enum { RESTART_NOHAND = 514, RESTART_BLOCK = 516 };
+
+int threads_make(struct restore *r, struct rproc *p, struct err *e)
+{
+	for (size_t i = 1; i < p->nthr; i++) {
+		struct clone3_args a = {
+			.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, .set_tid_size = 1,
+		};
+		long tid;
+
+		a.set_tid = remote_put(p->rem, &p->thr[i].tid, sizeof p->thr[i].tid);
+		uint64_t at = remote_put(p->rem, &a, sizeof a);
+		if (remote_one(p->rem, "clone3", &tid, e, SYS_clone3, at, sizeof a, 0, 0, 0, 0))
+			return -1;
+		if (tid < 0) {
+			errno = (int)-tid;
+			if (errno == EEXIST)
+				return err_set(e, EX_BUSY, "PID %d is in use", p->thr[i].tid);
+			return err_sys(e, "cannot make thread %d", p->thr[i].tid);
+		}
+		p->thr[i].index = p->t->nthr;
+		if (tracee_adopt_thread(p->t, (pid_t)tid, e))
+			return -1;
+	}
+	return 0;
+}
+
+static int restore_one(struct restore *r, struct rproc *p, struct rthread *th, struct err *e)
+{
+	for (size_t k = 0; res_table[k]; k++)
+		if (res_table[k]->restore_thread && res_table[k]->restore_thread(r, p, th, e))
+			return err_prefix(e, "thread %d: %s", th->tid, res_table[k]->name);
+	return 0;
+}
+
+int threads_restore(struct restore *r, struct rproc *p, struct err *e)
+{
+	struct remote *leader = p->rem;
+
+	for (size_t i = 1; i < p->nthr; i++) {
+		int rc;
+
+		p->rem = NULL;
+		if (remote_begin_at(&p->rem, p->t, p->thr[i].index, r->boot, e)) {
+			p->rem = leader;
+			return -1;
+		}
+		rc = restore_one(r, p, &p->thr[i], e);
+		remote_leave(p->rem);
+		p->rem = leader;
+		if (rc)
+			return -1;
+	}
+	return restore_one(r, p, &p->thr[0], e);
+}
+
+static uint64_t syscall_insn(struct rproc *p)
+{
+	uint64_t at = p->mm->vdso ? tracee_find_syscall(p->t, p->mm->vdso_text, p->mm->vdso_end) : 0;
+
+	for (size_t i = 0; i < p->mm->n && !at; i++)
+		if (p->mm->v[i].prot & PROT_EXEC)
+			at = tracee_find_syscall(p->t, p->mm->v[i].start, p->mm->v[i].end);
+	return at;
+}
+
+static int load_registers(struct rproc *p, struct rthread *th, struct err *e)
+{
+	struct tthread *t = &p->t->thr[th->index];
+	struct user_regs_struct regs;
+	AUTO_BUF struct buf x = BUF_INIT;
+	uint64_t mask;
+
+	if (thread_registers(p, th, &regs, &mask, &x, e))
+		return -1;
+	/* The restart block of the old thread is not here: the call is made again from its start. */
+	if ((long)regs.orig_rax >= 0 && (long)regs.rax == -RESTART_BLOCK)
+		regs.rax = (unsigned long long)-RESTART_NOHAND;
+	return thread_set_xstate(t, x.p, x.len, e) || thread_set_regs(t, &regs, e) || thread_set_sigmask(t, mask, e) ? -1 : 0;
+}
+
+int threads_finish(struct restore *r, struct rproc *p, struct err *e)
+{
+	uint64_t insn = syscall_insn(p);
+
+	if (!insn)
+		return err_set(e, EX_MISFIT, "no system call instruction is left in its memory");
+	remote_leave(p->rem);
+	p->rem = NULL;
+	for (size_t i = 1; i < p->nthr; i++)
+		if (tracee_event_stop(p->t, p->thr[i].index, e))
+			return -1;
+	if (tracee_munmap_by(p->t, 0, insn, r->boot, TRACEE_BOOT_SIZE, e))
+		return -1;
+	for (size_t i = 0; i < p->nthr; i++)
+		if (load_registers(p, &p->thr[i], e))
+			return err_prefix(e, "thread %d", p->thr[i].tid);
+	return 0;
+}

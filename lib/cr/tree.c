@@ -1,0 +1,259 @@
+/* tree: the processes of a job, each made by its own parent, in the session where it belongs.
+ *
+ * A session is inherited at birth and can only be left by starting one's own. So: children that are in the session
+ * their parent had before it started its own are made before that, the others after. A member without parent
+ * inside the job that belongs to a session of the job is made by a passing child of that session's leader, which
+ * ends at once, so that the restorer (a child subreaper) becomes its parent. A session whose leader has
+ * gone gets one for a moment (plan.c, helper). setsid(2), prctl(2) PR_SET_CHILD_SUBREAPER.
+ *
+ * Children that share pages copy-on-write with their parent are made when the parent's memory is in place. */
+#include "cr/internal.h"
+#include "common/log.h"
+#include "res/fd_ops.h"
+#include "res/mm.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+struct clone3_args {
+	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
+};
+enum { EXIT_ENTER = 97, EXIT_BOOT = 98 };
+
+static int clone_error(pid_t pid, struct err *e)
+{
+	if (errno == EEXIST)
+		return err_set(e, EX_BUSY, "PID %d is in use", pid);
+	err_sys(e, "cannot make process %d", pid);
+	if (errno == EPERM)
+		err_hint(e, "choosing a PID needs CAP_CHECKPOINT_RESTORE; an ordinary user restarts with -N");
+	return -1;
+}
+
+static int under_control(struct restore *r, struct rproc *p, pid_t pid, struct err *e)
+{
+	if (tracee_adopt(&p->t, pid, e) || remote_begin_at(&p->rem, p->t, 0, r->boot, e))
+		return err_prefix(e, "process %d", p->pid);
+	return 0;
+}
+
+/* In the new process, a copy of the restorer: nothing but system calls. */
+static void root_child(struct restore *r, struct restart_run *run, pid_t parent)
+{
+	struct sigaction dfl = { .sa_handler = SIG_DFL };
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(EXIT_BOOT);
+	sigaction(SIGCHLD, &dfl, NULL);
+	if (run->enter && run->enter(run->ctx))
+		_exit(EXIT_ENTER);
+	tracee_boot_self(r->boot);
+	_exit(EXIT_BOOT);
+}
+
+static int make_root(struct restore *r, struct restart_run *run, struct rproc *p, struct err *e)
+{
+	pid_t parent = getpid();
+	struct clone3_args a = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)(uintptr_t)&p->pid, .set_tid_size = 1 };
+	long pid = syscall(SYS_clone3, &a, sizeof a);
+
+	if (pid < 0)
+		return clone_error(p->pid, e);
+	if (!pid)
+		root_child(r, run, parent);
+	p->made = (pid_t)pid;
+	p->cur_sid = 0;
+	if (under_control(r, p, p->made, e))
+		return -1;
+	return mm_strip(r, p, e) ? err_prefix(e, "process %d", p->pid) : 0;
+}
+
+/* A PID that neither somebody else nor the job has or will have. */
+static pid_t passing_pid(struct restore *r)
+{
+	char path[32];
+
+	for (pid_t pid = r->next_passing ? r->next_passing : 32700; pid > 300; pid--) {
+		bool used = restore_find(r, pid) != NULL;
+
+		for (size_t i = 0; i < r->nprocs && !used; i++) {
+			used = r->procs[i]->pgid == pid || r->procs[i]->sid == pid;
+			for (size_t k = 0; k < r->procs[i]->nthr && !used; k++)
+				used = r->procs[i]->thr[k].tid == pid;
+		}
+		snprintf(path, sizeof path, "/proc/%d", pid);
+		if (!used && access(path, F_OK)) {
+			r->next_passing = pid - 1;
+			return pid;
+		}
+	}
+	return 0;
+}
+
+int tree_fork(struct restore *r, struct rproc *p, struct rproc *child, struct err *e)
+{
+	struct clone3_args a = { .exit_signal = (uint64_t)child->exit_signal, .set_tid_size = 1 };
+	long pid;
+
+	if (!child->pid)
+		child->pid = passing_pid(r);
+	a.set_tid = remote_put(p->rem, &child->pid, sizeof child->pid);
+	uint64_t at = remote_put(p->rem, &a, sizeof a);
+	if (remote_one(p->rem, "clone3", &pid, e, SYS_clone3, at, sizeof a, 0, 0, 0, 0))
+		return err_prefix(e, "process %d", p->pid);
+	if (pid < 0) {
+		errno = (int)-pid;
+		return clone_error(child->pid, e);
+	}
+	child->made = child->pid;
+	child->cur_sid = p->cur_sid;
+	return under_control(r, child, child->pid, e);
+}
+
+static int call(struct rproc *p, const char *what, long nr, uint64_t a, uint64_t b, uint64_t c, struct err *e)
+{
+	remote_call(p->rem, what, REMOTE_MUST, nr, a, b, c, 0, 0, 0);
+	return remote_run(p->rem, e) ? err_prefix(e, "process %d", p->pid) : 0;
+}
+
+int tree_end(struct restore *r, struct rproc *p, int status, struct rproc *reaper, struct err *e)
+{
+	static const struct rlimit none;
+	uint64_t act[4] = { 0 };
+	int sig = status & 0x7f;
+
+	if (sig) {
+		/* No core dump of what is only a shell of the process that died. */
+		remote_call(p->rem, "setrlimit", REMOTE_MUST, SYS_setrlimit, RLIMIT_CORE, remote_put(p->rem, &none, sizeof none), 0, 0, 0, 0);
+		if (sig != SIGKILL && sig != SIGSTOP)
+			remote_call(p->rem, "rt_sigaction", REMOTE_MUST, SYS_rt_sigaction, (uint64_t)sig,
+				    remote_put(p->rem, act, sizeof act), 0, 8, 0, 0);
+		if (remote_run(p->rem, e))
+			return -1;
+	}
+	if (tracee_end(p->t, p->rem, status, e))
+		return err_prefix(e, "process %d", p->pid);
+	p->rem = NULL;
+	p->t = NULL;
+	if (!reaper)
+		return 0;
+	return call(reaper, "wait4", SYS_wait4, (uint64_t)p->pid, 0, __WALL, e);
+}
+
+/* q has no parent inside, but a session in it: see the head of this file. */
+static int make_orphan(struct restore *r, struct rproc *host, struct rproc *q, struct err *e)
+{
+	struct rproc pass = { .helper = true };
+	int rc;
+
+	if (tree_fork(r, host, &pass, e))
+		return -1;
+	rc = tree_fork(r, &pass, q, e);
+	if (tree_end(r, &pass, 0, host, rc ? NULL : e))
+		rc = -1;
+	if (pass.t) {
+		remote_leave(pass.rem);
+		tracee_kill(pass.t);
+	}
+	return rc || mm_strip(r, q, e) ? -1 : 0;
+}
+
+static bool wants_memory(const struct rproc *p)
+{
+	for (size_t i = 0; i < p->nchildren; i++)
+		if (mm_has_cow(p->children[i]))
+			return true;
+	return false;
+}
+
+static int fork_child(struct restore *r, struct rproc *p, struct rproc *c, struct err *e)
+{
+	if (c->birth >= 0 && c->birth != p->cur_sid)
+		return err_set(e, EX_FAILED, "process %d: session %d cannot be rebuilt", c->pid, c->birth);
+	c->inherits = p->mm_mapped;
+	return tree_fork(r, p, c, e);
+}
+
+static int grow(struct restore *r, struct rproc *p, struct err *e);
+
+static int grow_orphans(struct restore *r, struct rproc *p, struct err *e)
+{
+	for (size_t i = 0; i < r->nprocs; i++) {
+		struct rproc *q = r->procs[i];
+		if (q == p || q->parent || q->helper || q->birth != p->pid)
+			continue;
+		if (make_orphan(r, p, q, e))
+			return -1;
+	}
+	for (size_t i = 0; i < r->nprocs; i++) {
+		struct rproc *q = r->procs[i];
+		if (q != p && !q->parent && !q->helper && q->birth == p->pid && grow(r, q, e))
+			return -1;
+	}
+	return 0;
+}
+
+/* Makes all that is below p. */
+static int grow(struct restore *r, struct rproc *p, struct err *e)
+{
+	bool leads = p->sid == p->pid;
+
+	if (wants_memory(p) && mm_map(r, p, e))
+		return err_prefix(e, "process %d", p->pid);
+	for (size_t i = 0; leads && i < p->nchildren; i++)
+		if (p->children[i]->birth >= 0 && p->children[i]->birth != p->pid && fork_child(r, p, p->children[i], e))
+			return -1;
+	if (leads) {
+		if (call(p, "setsid", SYS_setsid, 0, 0, 0, e) || (!p->helper && !p->zombie && tty_session_start(r, p, e)))
+			return -1;
+		p->cur_sid = p->pid;
+	}
+	for (size_t i = 0; i < p->nchildren; i++)
+		if (!p->children[i]->made && fork_child(r, p, p->children[i], e))
+			return -1;
+	for (size_t i = 0; i < p->nchildren; i++)
+		if (grow(r, p->children[i], e))
+			return -1;
+	return leads ? grow_orphans(r, p, e) : 0;
+}
+
+int tree_make(struct restore *r, struct restart_run *run, struct err *e)
+{
+	for (size_t i = 0; i < r->nprocs; i++) {
+		struct rproc *p = r->procs[i];
+		if (!p->parent && p->birth <= 0 && (make_root(r, run, p, e) || grow(r, p, e)))
+			return -1;
+	}
+	for (size_t i = 0; i < r->nprocs; i++)
+		if (!r->procs[i]->made)
+			return err_set(e, EX_FAILED, "process %d: session %d cannot be rebuilt", r->procs[i]->pid, r->procs[i]->sid);
+	return 0;
+}
+
+void tree_kill(struct restore *r)
+{
+	/* All are ours: EXITKILL and PDEATHSIG would end them too, but we want to see the end. */
+	for (size_t i = 0; i < r->nprocs; i++)
+		if (r->procs[i]->made)
+			kill(r->procs[i]->made, SIGKILL);
+	for (size_t i = 0; i < r->nprocs; i++) {
+		struct rproc *p = r->procs[i];
+		if (p->rem)
+			remote_leave(p->rem);
+		if (p->t)
+			tracee_kill(p->t);
+		p->rem = NULL;
+		p->t = NULL;
+	}
+	for (size_t i = 0; i < r->nprocs; i++)
+		if (r->procs[i]->made && !r->procs[i]->parent)
+			waitpid(r->procs[i]->made, NULL, __WALL);
+}
