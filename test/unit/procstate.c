@@ -1,5 +1,6 @@
 /* Unit tests of the state of processes in lib/res: a process builds a state, is asked for its records, and ends; a second
  * one is given them, and asked again: the records must be equal. Without memory and descriptors, which other rooms test. */
+#include "common/log.h"
 #include "res/proc_ops.h"
 #include <errno.h>
 #include <asm/ldt.h>
@@ -600,6 +601,11 @@ int main(void)
 		report("credentials come back", round_trip(build_creds));
 		report("seccomp filters come back", round_trip(build_seccomp));
 	}
+	setenv("XOS_FAULT", "timer_restore_ids", 1);
+	log_init("procstate");
+	report("POSIX timers come back on older kernels", round_trip(build_plain));
+	unsetenv("XOS_FAULT");
+	log_init("procstate");
 	refusals();
 	hostiles();
 	return bad != 0;
