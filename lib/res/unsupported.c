@@ -2,7 +2,8 @@
  * refused in check(); what only the process itself can be asked is found in dump(), before
  * anything of the version is visible.
  *
- * Not seen at all: mlockall(MCL_FUTURE) (locked mappings are restored, the wish for future ones is not), iopl(2), and the
+ * SysV semaphore operations with SEM_UNDO are refused when the last operation on a semaphore was the job's; where somebody
+ * outside came after it, they are not seen. Not seen at all: mlockall(MCL_FUTURE) (locked mappings are restored, the wish for future ones is not), iopl(2), and the
  * joined session keyring's name. */
 #include "res/proc_ops.h"
 #include "common/cleanup.h"
@@ -11,7 +12,9 @@
 #include <elf.h>
 #include <errno.h>
 #include <string.h>
+#include <stdio.h>
 #include <sys/prctl.h>
+#include <sys/sem.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -88,14 +91,41 @@ static void thread_check(struct dump *d, struct dproc *p, struct dthread *th)
 	pkeys_check(d, p, th);
 }
 
+/* Has a process of the job been the last to operate on a semaphore of this set? */
+static bool set_is_ours(struct dump *d, int id, int nsems)
+{
+	for (int i = 0; i < nsems; i++) {
+		int pid = semctl(id, i, GETPID);
+
+		if (pid > 0 && dump_has_pid(d, pid))
+			return true;
+	}
+	return false;
+}
+
+/* pthread_create gives every process of threads an (empty) undo list, so that having one says little. */
+static bool semaphores_used(struct dump *d)
+{
+	AUTO_FILE FILE *f = fopen("/proc/sysvipc/sem", "re");
+	char line[512];
+
+	while (f && fgets(line, sizeof line, f)) {
+		int id, nsems;
+
+		if (sscanf(line, "%*d %d %*o %d", &id, &nsems) == 2 && set_is_ours(d, id, nsems))
+			return true;
+	}
+	return false;
+}
+
 static int unsupported_check(struct dump *d, struct dproc *p, struct err *e)
 {
 	if (p->zombie)
 		return 0;
 	for (size_t i = 0; i < p->nthr; i++)
 		thread_check(d, p, &p->thr[i]);
-	/* Ours is empty, as is that of a process that never used SEM_UNDO. */
-	if (syscall(SYS_kcmp, getpid(), p->pid, KCMP_SYSVSEM_, 0, 0) > 0)
+	/* We have no undo list. */
+	if (syscall(SYS_kcmp, getpid(), p->pid, KCMP_SYSVSEM_, 0, 0) > 0 && semaphores_used(d))
 		refuse(d, p, "SysV semaphore operations to be undone (SEM_UNDO)");
 	return 0;
 }

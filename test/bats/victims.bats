@@ -25,8 +25,14 @@ checkpoint_and_back()
 
 in_job_of() { xps -n -j "$1" -o PIDS 2>/dev/null || in_job "$1"; }
 
-# as: the command as who runs the victims
-as() { "${AS[@]}" "$@"; }
+# as: the command as who runs the victims; bats' own descriptors are not the job's
+as()
+{
+	(
+		for fd in 3 4 5 6 7 8 9; do eval "exec $fd>&-"; done
+		"${AS[@]}" "$@"
+	)
+}
 
 # victim NAME: 0, or 1 after telling why, or 77 with the reason in $REASON
 victim()
@@ -112,6 +118,6 @@ every_victim() { (cd "$XOS_BUILD/victim" 2>/dev/null && ls -d v_* | grep -v '\.'
 	mkdir "$XOS_USER_DIR/victim"
 	cp "$XOS_BUILD"/victim/v_* "$XOS_USER_DIR/victim/"
 	chmod -R a+rX "$XOS_USER_DIR/victim"
-	AS=(run_as_user) VICTIMS=$XOS_USER_DIR/victim PLACE=$XOS_USER_DIR
+	AS=(run_as_user env -u XOS_PAM_CONF) VICTIMS=$XOS_USER_DIR/victim PLACE=$XOS_USER_DIR
 	all $(every_victim)
 }
