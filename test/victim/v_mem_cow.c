@@ -52,8 +52,10 @@ static _Noreturn void run(const int *line, int grandchild, volatile int *ready)
 	change(line[0]);
 	if (grandchild) {
 		VICTIM_TRY(pid = fork());
-		if (!pid)
-			run(line4, 0, ready);
+		if (!pid) {
+			line = line4;
+			change(line[0]);
+		}
 	}
 	__atomic_add_fetch(ready, 1, __ATOMIC_SEQ_CST);
 	while (!victim_go())
