@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 enum {
-	IMAGE_FORMAT = 1,               /* VERSION of description.txt; other numbers are refused by number */
+	IMAGE_FORMAT = 1,               /* FORMAT of description.txt; other numbers are refused by number */
 	IMAGE_ALIGN = 4096,
 	IMAGE_MAX_NAME = 255,
 	IMAGE_MAX_MEMBERS = 4 << 20,
@@ -30,7 +30,9 @@ struct image_writer;
  * aligned buffers, so that the page cache is not flooded) or a pipe/socket (plain writes).
  * The caller keeps fd. */
 int image_writer_new(struct image_writer **w, int fd, struct err *e);
-/* A text member, mode 0600. Names: [A-Za-z0-9._-]+, unique. */
+/* A text member, mode 0600 (raw members: 0400, which is how a reader tells them). Names:
+ * [A-Za-z0-9._-]+, unique. The first is description.txt with FORMAT, the second profile. No NUL bytes.
+ * The first failure of any call stays: all later calls fail with it. */
 int image_put_text(struct image_writer *w, const char *name, const struct buf *text, struct err *e);
 /* A raw member of exactly `size` bytes, given in pieces. */
 int image_raw_begin(struct image_writer *w, const char *name, uint64_t size, struct err *e);
@@ -40,7 +42,7 @@ int image_raw_write(struct image_writer *w, const void *p, size_t n, struct err 
 void *image_raw_reserve(struct image_writer *w, size_t *n, struct err *e);
 int image_raw_commit(struct image_writer *w, size_t n, struct err *e);
 int image_raw_end(struct image_writer *w, struct err *e); /* fails when fewer than `size` bytes came */
-/* Writes `end` and the tar's end, flushes (no fsync). */
+/* Writes `end` and the tar's end, waits until all is written (no fsync). */
 int image_finish(struct image_writer *w, struct err *e);
 uint64_t image_written(const struct image_writer *w);     /* bytes so far */
 void image_writer_free(struct image_writer *w);
@@ -58,7 +60,8 @@ struct image;
  * copied, unpacked, to an unlinked file in spool_dir (an open directory descriptor).
  * Memory is bounded by the text limits. The caller keeps fd; the image holds a copy. */
 int image_open(struct image **im, int fd, int spool_dir, struct err *e);
-/* Only description.txt and profile, without reading or checking the rest (lists). */
+/* Only description.txt and profile, without reading or checking the rest (lists): their bytes are not
+ * verified, and image_fd is -1. */
 int image_open_head(struct image **im, int fd, struct err *e);
 void image_free(struct image *im);
 int image_fd(const struct image *im);        /* for pread of raw members at .offset */

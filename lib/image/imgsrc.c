@@ -244,6 +244,8 @@ static size_t take(struct imgsrc *s, uint64_t max, const void **p)
 	if (n > max)
 		n = (size_t)max;
 	*p = s->p;
+	if (!n)
+		return 0;
 	crc32c_run_add(&s->crc, s->p, n);
 	s->p += n;
 	s->have -= n;
