@@ -100,7 +100,7 @@ static int open_image(struct revive *v, struct err *e)
 	const char *id = v->o->id ? v->o->id : v->head.identifier;
 	if (!job_id_valid(id))
 		return err_set(e, EX_BAD_IMAGE, "the image names no valid job id");
-	snprintf(v->r->id, sizeof v->r->id, "%s", id);
+	strcpy(v->r->id, id);
 	if (!v->r->version)
 		v->r->version = v->head.version;
 	return 0;

@@ -22,9 +22,9 @@ static int members(void *v, struct pid_list *out, struct err *e)
 
 	if (c->j)
 		return job_pids(c->j, out, e);
-	if (pid_list_add(out, c->o->pid))
-		return err_set(e, EX_FAILED, "out of memory");
-	return proc_descendants(out, c->o->pid, e);
+	if (proc_descendants(out, c->o->pid, e))
+		return -1;
+	return pid_list_add(out, c->o->pid) ? err_set(e, EX_FAILED, "out of memory") : 0;
 }
 
 /* Durable and visible first; only then the record says that the job is stopped, and only then it is ended. */

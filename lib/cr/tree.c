@@ -178,7 +178,7 @@ static int fork_child(struct restore *r, struct rproc *p, struct rproc *c, struc
 {
 	if (c->birth >= 0 && c->birth != p->cur_sid)
 		return err_set(e, EX_FAILED, "process %d: session %d cannot be rebuilt", c->pid, c->birth);
-	c->inherits = p->mm_mapped;
+	c->base = p->mm_mapped ? p : p->base;
 	return tree_fork(r, p, c, e);
 }
 

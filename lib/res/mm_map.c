@@ -142,7 +142,7 @@ static const struct rvma *vma_at(const struct rmm *mm, uint64_t addr)
  * some of its pages are the parent's. Otherwise it is made anew. */
 static bool keeps(const struct rproc *p, const struct rvma *v)
 {
-	const struct rvma *q = vma_at(p->parent->mm, v->start);
+	const struct rvma *q = vma_at(p->base->mm, v->start);
 
 	return q && private_fill(v) && private_fill(q) && q->kind == v->kind && q->obj == v->obj && q->end >= v->end &&
 	       (v->kind != VMA_FILE || q->start - q->offset == v->start - v->offset) && !strcmp(q->flags, v->flags) &&
@@ -151,7 +151,7 @@ static bool keeps(const struct rproc *p, const struct rvma *v)
 
 static int unmap_rest(struct restore *r, struct rproc *p, struct err *e)
 {
-	struct rmm *mm = p->mm, *pm = p->parent->mm;
+	struct rmm *mm = p->mm, *pm = p->base->mm;
 	size_t k = 0;
 
 	for (size_t i = 0; i < mm->n; i++)
@@ -273,7 +273,7 @@ static int fill(struct restore *r, struct rproc *p, struct err *e)
 
 int mm_map(struct restore *r, struct rproc *p, struct err *e)
 {
-	if (p->inherits && (unmap_rest(r, p, e) || drop_extra(p, e)))
+	if (p->base && (unmap_rest(r, p, e) || drop_extra(p, e)))
 		return -1;
 	if (map_all(r, p, e) || fill(r, p, e))
 		return -1;

@@ -129,7 +129,7 @@ struct rproc {
 	struct tracee *t;
 	struct remote *rem;            /* remote control of the thread at work */
 	bool helper;                   /* not in the image: a session or group leader that has gone, made for a moment */
-	bool inherits;                 /* it was forked when its parent's memory was in place */
+	struct rproc *base;            /* whose mappings it has from birth, until its own are made; NULL: none */
 	bool mm_mapped;                /* its memory is mapped and filled */
 	bool mm_finished, main;
 	pid_t birth;                   /* the session that it must be born in, 0: the restorer's, -1: any */
