@@ -1,14 +1,16 @@
 /* fd_reg: regular files, directories and O_PATH descriptors of any file that has a name.
  *
- * Record: TYPE="reg" ... MODE= DEV= INO= SIZE= MTIME="sec.nsec" [GHOST=id UID= GID=]
+ * Record: TYPE="reg" ... MODE= DEV= INO= SIZE= MTIME="sec.nsec" [GHOST=id UID= GID= [MAP=id]]
  * A file without name (deleted, O_TMPFILE) is a ghost: its content is saved as raw member ghost_ID, ID
- * being the first description of it, and on restart it is made anew, nameless again.
+ * being the first description of it, and on restart it is made anew, nameless again. MAP: somebody maps it too, and
+ * its content is that map's (mm_file.c): both must lead to one file again.
  *
  * Files are not part of the image. A file open for writing that has grown since the checkpoint is cut back to
  * the size it had then, so that an append-only log ends as it would have; one that
  * shrank, or one open for reading and writing that was changed, does not fit any more: EX_MISFIT. */
 #include "res/fd_ops.h"
 #include "res/fd_reg.h"
+#include "res/mm.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
@@ -79,6 +81,11 @@ static int ghost_dump(struct dump *d, struct dfile *f, struct err *e)
 	rec_put_u64(&d->files_out, "GID", f->st.st_gid);
 	if (first != f)
 		return 0;
+	for (size_t i = 0; i < d->nmfiles; i++)
+		if (d->mfiles[i].deleted && d->mfiles[i].st.st_ino == f->st.st_ino && d->mfiles[i].st.st_dev == f->st.st_dev) {
+			rec_put_u64(&d->files_out, "MAP", i + 1);
+			return 0;
+		}
 	snprintf(path, sizeof path, "/proc/self/fd/%d", f->lfd);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
@@ -105,7 +112,7 @@ static int reg_dump(struct dump *d, struct dfile *f, struct err *e)
 
 struct reg_fields {
 	const char *path, *mtime;
-	uint64_t flags, mode, size, ghost, uid, gid;
+	uint64_t flags, mode, size, ghost, uid, gid, map;
 	int64_t pos;
 };
 
@@ -115,7 +122,8 @@ static int reg_fields(const struct rec *rec, struct reg_fields *x, struct err *e
 	    rec_u64(rec, "FLAGS", UINT32_MAX, &x->flags, e) || rec_u64(rec, "MODE", UINT32_MAX, &x->mode, e) ||
 	    rec_u64(rec, "SIZE", INT64_MAX, &x->size, e) || rec_i64(rec, "POS", 0, INT64_MAX, &x->pos, e) ||
 	    rec_u64_or(rec, "GHOST", RES_MAX_FILES, 0, &x->ghost, e) ||
-	    rec_u64_or(rec, "UID", UINT32_MAX, 0, &x->uid, e) || rec_u64_or(rec, "GID", UINT32_MAX, 0, &x->gid, e))
+	    rec_u64_or(rec, "UID", UINT32_MAX, 0, &x->uid, e) || rec_u64_or(rec, "GID", UINT32_MAX, 0, &x->gid, e) ||
+	    rec_u64_or(rec, "MAP", RES_MAX_VMAS, 0, &x->map, e))
 		return -1;
 	if (x->path[0] != '/')
 		return err_set(e, EX_BAD_IMAGE, "line %zu: path \"%s\" is not absolute", rec->line, x->path);
@@ -168,13 +176,15 @@ static int open_ghost(struct restore *r, struct rfile *f, const struct reg_field
 
 	if (!first || first->id > f->id)
 		return err_set(e, EX_BAD_IMAGE, "line %zu: GHOST names no earlier file", f->rec.line);
-	if (first == f) {
+	if (x->map && (x->map > r->nmfiles || !r->mfiles[x->map - 1].ghost))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: MAP names no mapped file without name", f->rec.line);
+	if (first == f && !x->map) {
 		snprintf(name, sizeof name, "ghost_%u", f->id);
 		made = ghost_make(r, name, x->path, x->mode, x->uid, x->gid, e);
 		if (made < 0)
 			return -1;
 	}
-	base = first == f ? made : first->fd;
+	base = x->map ? r->mfiles[x->map - 1].fd : first == f ? made : first->fd;
 	snprintf(path, sizeof path, "/proc/self/fd/%d", base);
 	f->fd = open(path, ((int)x->flags & REG_OPEN_FLAGS & ~(O_NOFOLLOW | O_DIRECTORY)) | O_CLOEXEC);
 	return f->fd < 0 ? err_sys(e, "cannot open deleted file %s again", x->path) : 0;

@@ -76,7 +76,7 @@ struct rmm {
 	struct rec rec;                /* the mm record */
 	uint64_t vdso, vdso_text, vdso_end;  /* start of vvar+vdso, of the code, its end; 0: has none */
 };
-struct rmfile { int fd; };
+struct rmfile { int fd; bool ghost; /* made anew, without name */ };
 struct rshm {
 	uint64_t size, huge_kb, off;   /* off: in the temp area */
 	bool memfd; int fd;            /* a memfd of its own, -1 */

@@ -267,6 +267,7 @@ static int open_one(struct restore *r, const struct rec *rec, size_t i, struct e
 		}
 		return -1;
 	}
+	r->mfiles[i].ghost = ghost;
 	r->mfiles[i].fd = restore_high_fd(r, fd);
 	if (r->mfiles[i].fd < 0)
 		return err_sys(e, "cannot keep a descriptor for %s", path);
