@@ -47,6 +47,11 @@ static int attr_read(pid_t tid, struct attr *a, struct err *e)
 		a->runtime = 0;
 	if (policy_fair(a->policy))
 		a->deadline = a->period = 0;
+	/* Of real-time threads it is not told there, but is kept for later. */
+	errno = 0;
+	a->nice = getpriority(PRIO_PROCESS, (id_t)tid);
+	if (a->nice == -1 && errno)
+		return err_sys(e, "getpriority");
 	a->size = sizeof *a;
 	return 0;
 }
@@ -260,8 +265,12 @@ static int attr_restore(pid_t tid, struct attr *a, struct err *e)
 		return 0;
 	if (a->util_min != now.util_min || a->util_max != now.util_max)
 		a->flags |= ATTR_UTIL_CLAMP;
-	if (syscall(SYS_sched_setattr, tid, a, 0) == 0)
+	if (syscall(SYS_sched_setattr, tid, a, 0) == 0) {
+		/* That sets the nice value of SCHED_OTHER and SCHED_BATCH only. */
+		if (!policy_fair(a->policy) && now.nice != a->nice && setpriority(PRIO_PROCESS, (id_t)tid, a->nice) < 0)
+			return err_sys(e, "nice %d", a->nice);
 		return 0;
+	}
 	if (errno == EBUSY || errno == EOPNOTSUPP || errno == EINVAL)
 		return err_set(e, EX_MISFIT, "scheduling policy %u cannot be given here: %s", a->policy, strerror(errno));
 	return err_sys(e, "scheduling policy %u, nice %d", a->policy, a->nice);

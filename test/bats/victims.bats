@@ -15,7 +15,7 @@ tell() { echo "# $*" >&2; }
 checkpoint_and_back()
 {
 	local pids
-	pids=$(as in_job_of "$JOB") || :
+	pids="$(as xps -n -j "$JOB" -o PID) $(in_job "$JOB")"
 	as xcheckpoint -k -q "$JOB" || { tell "$1: xcheckpoint -k failed with $?"; return 1; }
 	for pid in $pids; do
 		wait_until gone "$pid" || { tell "$1: process $pid survived -k"; return 1; }
@@ -23,13 +23,13 @@ checkpoint_and_back()
 	as xrestart -d -q "$JOB" >/dev/null || { tell "$1: xrestart failed with $?"; return 1; }
 }
 
-in_job_of() { xps -n -j "$1" -o PIDS 2>/dev/null || in_job "$1"; }
-
 # as: the command as who runs the victims; bats' own descriptors are not the job's
 as()
 {
 	(
-		for fd in 3 4 5 6 7 8 9; do eval "exec $fd>&-"; done
+		for fd in /proc/$BASHPID/fd/*; do
+			[ "${fd##*/}" -le 2 ] || eval "exec ${fd##*/}>&-"
+		done
 		"${AS[@]}" "$@"
 	)
 }
