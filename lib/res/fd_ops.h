@@ -27,7 +27,7 @@ bool fd_is_anon(const struct dfile *f, const char *name);
 int fd_set_flags(int fd, const struct rec *rec, struct err *e);
 
 /* ---- owner.c: F_SETOWN_EX, F_SETSIG and O_ASYNC of a description ---- */
-/* Refuses an owner outside the job. Called by files_check for every description. */
+/* Refuses an owner outside the job. Called by res_locks for every description. */
 int owner_check(struct dump *d, struct dfile *f, struct err *e);
 /* Adds OWNER_TYPE, OWNER, OWNER_UID, OWNER_EUID, SIGNAL to the open record, where they are set. */
 void owner_dump(struct dump *d, struct dfile *f);
@@ -35,11 +35,9 @@ void owner_dump(struct dump *d, struct dfile *f);
 int owner_restore(struct restore *r, struct rfile *f, struct err *e);
 
 /* ---- locks.c: flock, POSIX, OFD locks, leases ---- */
-/* Refuses leases that are being broken. Called by files_check for every description. */
-int locks_check(struct dump *d, struct dfile *f, struct err *e);
 /* Writes TYPE="lock" records of p's descriptor fd into p->out. Call it for every descriptor. */
 int locks_dump(struct dump *d, struct dproc *p, int fd, struct dfile *f, struct err *e);
-extern const struct res_ops res_locks;       /* verify; late() takes them again */
+extern const struct res_ops res_locks;       /* check: leases that are being broken, owners; late() takes them again */
 
 /* ---- ctty.c: controlling terminals inside the job ---- */
 extern const struct res_ops res_ctty;        /* dump: who has one; late: foreground group, TIOCNOTTY */

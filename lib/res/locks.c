@@ -58,7 +58,7 @@ static int next_lock(const char **info, struct lock *l)
 	return 1;
 }
 
-int locks_check(struct dump *d, struct dfile *f, struct err *e)
+static int locks_check(struct dump *d, struct dfile *f, struct err *e)
 {
 	const char *info = f->info;
 	struct lock l;
@@ -188,4 +188,15 @@ static int locks_late(struct restore *r, struct rproc *p, struct err *e)
 	return 0;
 }
 
-const struct res_ops res_locks = { .name = "locks", .verify = locks_verify, .late = locks_late };
+/* For the descriptions that were found with p first; files_check has collected them. */
+static int descriptions_check(struct dump *d, struct dproc *p, struct err *e)
+{
+	for (size_t i = 0; i < d->nfiles; i++)
+		if (d->files[i]->p == p && (locks_check(d, d->files[i], e) || owner_check(d, d->files[i], e)))
+			return err_prefix(e, "fd %d", d->files[i]->fd);
+	return 0;
+}
+
+const struct res_ops res_locks = {
+	.name = "locks", .check = descriptions_check, .verify = locks_verify, .late = locks_late,
+};

@@ -1,0 +1,231 @@
+/* Everything that a checkpoint must refuse by name, in one process and a child of it. P.expect gets the lines that are due,
+ * sorted by nothing; what this machine cannot make is not in it. Then it counts in P.count for ever (until P.go): that shows
+ * that a refused checkpoint did it no harm. Not run by victims.bats; see refusals.bats. */
+#include "victim.h"
+
+#include <linux/bpf.h>
+#include <linux/if_ether.h>
+#include <linux/netlink.h>
+#include <linux/perf_event.h>
+#include <mqueue.h>
+#include <netinet/in.h>
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/epoll.h>
+#include <sys/fanotify.h>
+#include <sys/inotify.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/syscall.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+
+static char expected[16384];
+
+/* A line that is due for fd; nothing when it could not be made. */
+__attribute__((format(printf, 2, 3))) static void due(int fd, const char *fmt, ...)
+{
+	size_t n = strlen(expected);
+	va_list ap;
+
+	if (fd < 0)
+		return;
+	n += (size_t)snprintf(expected + n, sizeof expected - n, "pid %d: fd %d: ", (int)getpid(), fd);
+	va_start(ap, fmt);
+	n += (size_t)vsnprintf(expected + n, sizeof expected - n, fmt, ap);
+	va_end(ap);
+	snprintf(expected + n, sizeof expected - n, "\n");
+}
+
+static void sockets(void)
+{
+	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct sockaddr_un un = { .sun_family = AF_UNIX };
+	socklen_t len = sizeof in;
+	int fd, peer, sv[2];
+
+	VICTIM_TRY(fd = socket(AF_INET, SOCK_STREAM, 0));
+	VICTIM_TRY(bind(fd, (struct sockaddr *)&in, sizeof in));
+	VICTIM_TRY(listen(fd, 1));
+	VICTIM_TRY(getsockname(fd, (struct sockaddr *)&in, &len));
+	due(fd, "socket AF_INET SOCK_STREAM 127.0.0.1:%u (listening) is not supported", ntohs(in.sin_port));
+	VICTIM_TRY(peer = socket(AF_INET, SOCK_DGRAM, 0));
+	due(peer, "socket AF_INET SOCK_DGRAM is not supported");
+	fd = socket(AF_INET6, SOCK_DGRAM, 0);
+	due(fd, "socket AF_INET6 SOCK_DGRAM is not supported");
+	VICTIM_TRY(fd = socket(AF_UNIX, SOCK_DGRAM, 0));
+	snprintf(un.sun_path, sizeof un.sun_path, "/tmp/xos-refused.%d", (int)getpid());
+	unlink(un.sun_path);
+	VICTIM_TRY(bind(fd, (struct sockaddr *)&un, sizeof un));
+	unlink(un.sun_path);
+	due(fd, "socket AF_UNIX SOCK_DGRAM %s is not supported", un.sun_path);
+	VICTIM_TRY(fd = socket(AF_UNIX, SOCK_SEQPACKET, 0));
+	snprintf(un.sun_path + 1, sizeof un.sun_path - 1, "xos-refused.%d", (int)getpid());
+	un.sun_path[0] = 0;
+	VICTIM_TRY(bind(fd, (struct sockaddr *)&un, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(un.sun_path + 1))));
+	due(fd, "socket AF_UNIX SOCK_SEQPACKET @%s is not supported", un.sun_path + 1);
+	VICTIM_TRY(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	for (int i = 0; i < 2; i++)
+		due(sv[i], "socket AF_UNIX SOCK_STREAM (unnamed) -> (unnamed) is not supported");
+	fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+	due(fd, "socket AF_NETLINK SOCK_RAW NETLINK_ROUTE is not supported");
+	fd = socket(AF_PACKET, SOCK_RAW, 0);
+	due(fd, "socket AF_PACKET SOCK_RAW is not supported");
+}
+
+static void anonymous(void)
+{
+	struct perf_event_attr pa = { .type = PERF_TYPE_SOFTWARE, .size = sizeof pa, .config = PERF_COUNT_SW_CPU_CLOCK };
+	char room[256] = "";
+	uint64_t ruleset[2] = { 1 };
+	union bpf_attr ba;
+	int pid = (int)getpid();
+
+	memset(&ba, 0, sizeof ba);
+	ba.map_type = BPF_MAP_TYPE_ARRAY;
+	ba.key_size = ba.value_size = 4;
+	ba.max_entries = 1;
+	due((int)syscall(SYS_bpf, BPF_MAP_CREATE, &ba, sizeof ba), "bpf map is not supported");
+	due((int)syscall(SYS_perf_event_open, &pa, 0, -1, -1, 0), "perf_event is not supported");
+	due((int)syscall(SYS_userfaultfd, 1), "userfaultfd is not supported");
+	due(fanotify_init(0, 0), "fanotify is not supported");
+	due((int)syscall(SYS_io_uring_setup, 4, room), "io_uring is not supported");
+	due((int)syscall(SYS_pidfd_open, pid, 0), "pidfd of pid %d is not supported", pid);
+	due((int)syscall(444, ruleset, 8, 0), "landlock rule set is not supported");
+	due((int)syscall(430, "tmpfs", 0), "file system context (fsopen) is not supported");
+	due((int)syscall(447, 0), "secret memory (memfd_secret) is not supported");
+}
+
+static void device(const char *path, const char *what)
+{
+	struct stat st;
+	int fd = open(path, O_RDWR);
+
+	if (fd < 0)
+		return;
+	VICTIM_TRY(fstat(fd, &st));
+	if (what)
+		due(fd, "%s is not supported", what);
+	else
+		due(fd, "character device %s (%u:%u) is not supported", path, major(st.st_rdev), minor(st.st_rdev));
+}
+
+static void named(void)
+{
+	char name[64], link[64] = "";
+	int fd;
+
+	snprintf(name, sizeof name, "/xos-refused.%d", (int)getpid());
+	fd = (int)mq_open(name, O_RDWR | O_CREAT, 0600, NULL);
+	mq_unlink(name);
+	due(fd, "POSIX message queue %s is not supported", name);
+	VICTIM_TRY(fd = open("/proc/self/ns/uts", O_RDONLY));
+	VICTIM_TRY(readlink("/proc/self/ns/uts", link, sizeof link - 1));
+	due(fd, "namespace descriptor %s is not supported", link);
+	VICTIM_TRY(fd = open("/proc/self/maps", O_RDONLY));
+	due(fd, "process file /proc/%d/maps is not supported", (int)getpid());
+	device("/dev/kvm", "kvm device /dev/kvm");
+	device("/dev/fuse", "fuse connection /dev/fuse");
+	device("/dev/net/tun", "network tunnel /dev/net/tun");
+	device("/dev/loop-control", NULL);
+}
+
+/* Supported kinds in a state that is not. */
+static void states(void)
+{
+	char at[4200];
+	struct epoll_event ev = { .events = EPOLLIN };
+	struct f_owner_ex init = { F_OWNER_PID, 1 };
+	struct stat st;
+	int fd, slave, p[2], status, sv[2];
+	unsigned index;
+	pid_t pid;
+
+	VICTIM_TRY(fd = inotify_init());
+	VICTIM_TRY(inotify_rm_watch(fd, inotify_add_watch(fd, "/", IN_CREATE)));
+	due(fd, "inotify has 16 bytes of events that the job has not read yet");
+
+	VICTIM_TRY(fd = posix_openpt(O_RDWR | O_NOCTTY));
+	VICTIM_TRY(unlockpt(fd));
+	VICTIM_TRY(ioctl(fd, TIOCGPTN, &index));
+	VICTIM_TRY(slave = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY));
+	VICTIM_TRY(write(fd, "typed\n", 6));
+	for (int n = 0; n < 6; victim_pause())
+		VICTIM_TRY(ioctl(slave, FIONREAD, &n));
+	due(fd, "terminal /dev/pts/%u has 6 bytes of input that were not read yet", index);
+
+	snprintf(at, sizeof at, "%s.leased", victim_path_);
+	VICTIM_TRY(fd = open(at, O_RDONLY | O_CREAT, 0600));
+	if (!fcntl(fd, F_SETLEASE, F_RDLCK)) {
+		VICTIM_TRY(pid = fork());
+		if (!pid)
+			_exit(open(at, O_WRONLY | O_NONBLOCK) < 0 ? 0 : 1);
+		VICTIM_CHECK(waitpid(pid, &status, 0) == pid && status == 0);
+		due(fd, "lock \"LEASE BREAKING UNLCK\" on %s is not supported", at);
+	}
+
+	VICTIM_TRY(pipe(p));
+	VICTIM_TRY(fcntl(p[0], F_SETOWN_EX, &init));
+	due(p[0], "its signals go to pid 1, which is not in the job (F_SETOWN)");
+
+	/* A description that lives in a socket's queue only. */
+	VICTIM_TRY(fd = epoll_create1(0));
+	VICTIM_TRY(pipe(p));
+	VICTIM_TRY(epoll_ctl(fd, EPOLL_CTL_ADD, p[0], &ev));
+	VICTIM_TRY(socketpair(AF_UNIX, SOCK_DGRAM, 0, sv));
+	union { struct cmsghdr h; char room[CMSG_SPACE(sizeof(int))]; } c = { .h = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
+	struct iovec io = { at, 1 };
+	struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c };
+	memcpy(CMSG_DATA(&c.h), &p[0], sizeof(int));
+	VICTIM_TRY(sendmsg(sv[0], &m, 0));
+	close(p[0]);
+	VICTIM_TRY(fstat(fd, &st));
+	due(fd, "epoll watches something added as fd %d that no process of the job has open any more", p[0]);
+	for (int i = 0; i < 2; i++)
+		due(sv[i], "socket AF_UNIX SOCK_DGRAM (unnamed) -> (unnamed) is not supported");
+	VICTIM_TRY(open("/dev/null", O_RDONLY)); /* p[0]'s number again */
+}
+
+int main(int argc, char **argv)
+{
+	sigset_t block;
+	char name[4200];
+	int back[2], count;
+
+	victim_init(argc, argv);
+	sigemptyset(&block);
+	sigaddset(&block, SIGIO);
+	sigprocmask(SIG_BLOCK, &block, NULL);
+	VICTIM_TRY(pipe(back));
+	pid_t pid = fork();
+	VICTIM_TRY(pid);
+	if (!pid) {
+		/* Another process of the job, with a reason of its own. */
+		int fd = socket(AF_INET, SOCK_DGRAM, 0);
+		due(fd, "socket AF_INET SOCK_DGRAM is not supported");
+		if (write(back[1], expected, sizeof expected) < 0)
+			_exit(1);
+		for (;;)
+			pause();
+	}
+	VICTIM_TRY(read(back[0], expected, sizeof expected));
+	sockets();
+	anonymous();
+	named();
+	states();
+	victim_put_("expect", expected);
+	victim_name_(name, sizeof name, "count");
+	VICTIM_TRY(count = open(name, O_WRONLY | O_CREAT, 0600));
+	victim_ready();
+	for (long n = 1; !victim_go(); n++) {
+		char line[32];
+		VICTIM_TRY(pwrite(count, line, (size_t)snprintf(line, sizeof line, "%ld\n", n), 0));
+		victim_pause();
+	}
+	kill(pid, SIGKILL);
+	VICTIM_CHECK(waitpid(pid, NULL, 0) == pid);
+	return victim_ok();
+}
