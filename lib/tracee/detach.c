@@ -111,8 +111,7 @@ static void reap(struct tracee *t)
 		if (proc_tasks(&l, t->pid, NULL) == 0)
 			for (size_t i = 0; i < l.n; i++)
 				if (l.v[i] != t->pid)
-					while (pt_wait(l.v[i], &st, WNOHANG) > 0 && !st_dead(st))
-						;
+					pt_wait(l.v[i], &st, WNOHANG);
 		pid_list_free(&l);
 		wait_a_little(round);
 	}

@@ -41,12 +41,34 @@ static inline long pt_interrupt_and_resume(long req, pid_t tid, int sig)
 	pt(XPT_INTERRUPT, tid, 0, NULL);
 	return pt_resume(req, tid, sig);
 }
-/* Waits for exactly this thread: other children of the caller are not ours. 1: a status,
- * 0: nothing yet (WNOHANG), -1 with errno. */
+/* Takes the status of a stop away for good: a signal about to be delivered is then lost when we die. */
+static inline void pt_consume(pid_t tid)
+{
+	int st;
+
+	waitpid(tid, &st, __WALL | WNOHANG);
+}
+/* Waits for exactly this thread: other children of the caller are not ours. 1: a status as waitpid(2)
+ * gives it, 0: nothing yet (WNOHANG), -1 with errno. A stop is looked at but not consumed: wait(2) would clear
+ * the signal that is about to be delivered, and our death before the resume would lose it. So a
+ * thread must not be waited for again before it is resumed. A dead one is reaped. */
 static inline int pt_wait(pid_t tid, int *status, int flags)
 {
-	pid_t r;
+	siginfo_t si;
+	int r;
 
+	si.si_pid = 0;
+	do
+		r = waitid(P_PID, (id_t)tid, &si, WEXITED | WNOWAIT | __WALL | flags);
+	while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -1;
+	if (si.si_pid == 0)
+		return 0;
+	if (si.si_code == CLD_TRAPPED) {
+		*status = si.si_status << 8 | 0x7f;
+		return 1;
+	}
 	do
 		r = waitpid(tid, status, __WALL | flags);
 	while (r < 0 && errno == EINTR);

@@ -124,8 +124,11 @@ int session_wait(struct remote *r, int64_t deadline_ms, struct err *e)
 		if (st_is_signal(st) && WSTOPSIG(st) == r->sig) {
 			if (pt(XPT_PEEKUSER, th->tid, ARCH_OFF_IP, &ip) < 0)
 				return died(r, -1, e);
-			if (ip == r->stub + arch_rendezvous_off())
+			if (ip == r->stub + arch_rendezvous_off()) {
+				if (r->t->caught & bit(r->sig))
+					pt_consume(th->tid); /* no handler for it when we die */
 				return 0;
+			}
 		}
 		if (other_stop(r, st, XPT_CONT, e) < 0)
 			return -1;

@@ -316,6 +316,13 @@ static char proc_state(pid_t p)
 	return proc_stat_read(&s, p, 0, NULL) < 0 ? '?' : s.state;
 }
 
+static int becomes(pid_t p, char state)
+{
+	for (int i = 0; i < 2000 && proc_state(p) != state; i++)
+		sleep_us(1000);
+	return proc_state(p) == state ? 0 : -1;
+}
+
 static const char *test_group_stop(void)
 {
 	pid_t p = start(spinner);
@@ -325,7 +332,7 @@ static const char *test_group_stop(void)
 	long ret;
 
 	kill(p, SIGSTOP);
-	sleep_us(5000);
+	TRY(becomes(p, 'T'));
 	c = sh->count;
 	TRY(stop(&t, p));
 	CHECK(t->thr[0].group_stopped);
@@ -333,16 +340,16 @@ static const char *test_group_stop(void)
 	TRY(remote_one(r, "getpid", &ret, &e, SYS_getpid, 0, 0, 0, 0, 0, 0));
 	TRY(remote_end(r, &e));
 	TRY(tracee_detach(t, &e));
-	sleep_us(5000);
-	CHECK(sh->count == c && proc_state(p) == 'T');
+	TRY(becomes(p, 'T'));
+	CHECK(sh->count == c);
 	kill(p, SIGCONT);
 	CHECK(runs());
 	/* and the other way: stopped by us */
 	TRY(stop(&t, p));
 	c = sh->count;
 	TRY(tracee_detach_stopped(t, &e));
-	sleep_us(5000);
-	CHECK(sh->count == c && proc_state(p) == 'T');
+	TRY(becomes(p, 'T'));
+	CHECK(sh->count == c);
 	/* SIGSTOP while it is under remote control */
 	kill(p, SIGCONT);
 	TRY(stop(&t, p));
@@ -352,9 +359,7 @@ static const char *test_group_stop(void)
 	CHECK(ret == p);
 	TRY(remote_end(r, &e));
 	TRY(tracee_detach(t, &e));
-	for (int i = 0; i < 100 && proc_state(p) != 'T'; i++)
-		sleep_us(1000);
-	CHECK(proc_state(p) == 'T');
+	TRY(becomes(p, 'T'));
 	kill(p, SIGCONT);
 	CHECK(runs());
 	end(p);

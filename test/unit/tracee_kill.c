@@ -170,6 +170,13 @@ static char state_of(pid_t p)
 	return proc_stat_read(&s, p, 0, NULL) < 0 ? '?' : s.state;
 }
 
+static bool becomes(pid_t p, char state)
+{
+	for (int i = 0; i < 500 && state_of(p) != state; i++)
+		sleep_us(1000);
+	return state_of(p) == state;
+}
+
 /* One kill; true: harmed. */
 static bool kill_one(struct victim *v, enum way w, int round, unsigned *failed)
 {
@@ -179,7 +186,10 @@ static bool kill_one(struct victim *v, enum way w, int round, unsigned *failed)
 
 	if (w == STOPPED) {
 		kill(v->pid, SIGSTOP);
-		sleep_us(2000);
+		if (round % 2 == 0 && !becomes(v->pid, 'T')) { /* else it comes while we attach */
+			printf("# not even stopped\n");
+			return true;
+		}
 	}
 	was = v->count[0];
 	z = fork();
@@ -194,10 +204,11 @@ static bool kill_one(struct victim *v, enum way w, int round, unsigned *failed)
 		(*failed)++;
 	}
 	if (w == STOPPED) {
-		for (int i = 0; i < 100 && state_of(v->pid) != 'T'; i++)
-			sleep_us(1000);
-		if (state_of(v->pid) != 'T' || v->count[0] != was)
+		if (!becomes(v->pid, 'T') || (round % 2 == 0 && v->count[0] != was)) {
+			printf("# state %c, %llu rounds while stopped\n", state_of(v->pid),
+			       (unsigned long long)(v->count[0] - was));
 			return true;
+		}
 		kill(v->pid, SIGCONT);
 	}
 	if (w == REATTACH && round % 50 != 49)
