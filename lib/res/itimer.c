@@ -1,4 +1,4 @@
-/* itimer: the three interval timers of setitimer(2), with what remains of them. Armed in late(), when the rest is done. */
+/* itimer: the three interval timers of setitimer(2), with what remains of them. Armed late, by sigpending.c. */
 #include "res/proc_ops.h"
 
 #include <string.h>
@@ -76,7 +76,7 @@ static int itimer_verify(struct restore *r, struct rproc *p, struct err *e)
 	return 0;
 }
 
-static int itimer_late(struct restore *r, struct rproc *p, struct err *e)
+int itimer_arm(struct rproc *p, struct err *e)
 {
 	struct rec rec;
 	bool any = false;
@@ -100,5 +100,4 @@ const struct res_ops res_itimer = {
 	.name = "itimer",
 	.dump = itimer_dump,
 	.verify = itimer_verify,
-	.late = itimer_late,
 };

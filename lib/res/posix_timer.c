@@ -1,5 +1,5 @@
 /* posix_timer: timers of timer_create(2), with their ids. /proc/PID/timers tells id, clock and notification, timer_gettime
- * what remains. Made and armed again in late(), when all threads exist that they may notify.
+ * what remains. Made and armed again late (by sigpending.c), when all threads exist that they may notify.
  *
  * Ids: kernels from 6.15 on let timer_create choose the id (PR_TIMER_CREATE_RESTORE_IDS). Older ones count
  * up from 0: timers are made and deleted until the id fits. The overrun count of the last delivered
@@ -340,7 +340,7 @@ static int timers_make(struct rproc *p, const struct ptimers *l, struct err *e)
 	return exact < 0 ? 0 : restore_ids(p, RESTORE_IDS_OFF, &ret, e);
 }
 
-static int posix_timer_late(struct restore *r, struct rproc *p, struct err *e)
+int posix_timer_arm(struct rproc *p, struct err *e)
 {
 	AUTO_TIMERS struct ptimers l = { 0 };
 	bool any = false;
@@ -370,5 +370,4 @@ const struct res_ops res_posix_timer = {
 	.check = posix_timer_check,
 	.dump = posix_timer_dump,
 	.verify = posix_timer_verify,
-	.late = posix_timer_late,
 };

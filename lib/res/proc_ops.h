@@ -1,17 +1,17 @@
 /* proc_ops: the state of processes and threads, one resource a file. table.c holds their order; what the
  * files need among themselves stands at the end (proc_util.c).
  *
- * The order of the table, in which each phase calls them:
+ * The order of the table (late() goes through it backwards, see cr/restart.c):
  *
- *     unsupported, ns, umask, sigaction, procfs, comm, sched, seccomp, creds, thread,
- *     sigpending, posix_timer, itimer, prctl, rlimit
+ *     unsupported, ns, umask, sigaction, procfs, rlimit, comm, sched, seccomp, creds, prctl, thread,
+ *     sigpending, posix_timer, itimer
  *
  * restore_thread(): scheduling needs the restorer's credentials, so it comes before creds (as oom_score_adj and raised
  * hard limits do: those are set in restore(), before any restore_thread()). A seccomp filter may need CAP_SYS_ADMIN of the
  * thread, so it comes before creds too; nothing is filtered while the tracer suspends it. A change of credentials
- * clears pdeathsig and dumpable, so prctl comes after.
- * late(): pending signals come before timers, which may add their own at once; dumpable and MDWE (prctl) and then the
- * limits come last, so that they hinder nobody. */
+ * clears pdeathsig and dumpable, so prctl comes after. rseq is the last call of thread.
+ * late(): sigpending empties the queues, fills them, and has the timers armed, which may add their own at once (in one
+ * function: no other order would do); dumpable and MDWE (prctl) and then the limits come last, so that they hinder nobody. */
 #ifndef XOS_PROC_OPS_H
 #define XOS_PROC_OPS_H
 
@@ -35,6 +35,10 @@ extern const struct res_ops res_itimer;
 
 /* TYPE names of all records that these write, NULL-terminated. */
 extern const char *const res_proc_types[];
+
+/* The late part of timers: sigpending calls them. */
+int posix_timer_arm(struct rproc *p, struct err *e);
+int itimer_arm(struct rproc *p, struct err *e);
 
 /* ---- proc_util.c: for these files only ---- */
 struct remote *thread_rem(const struct dproc *p, const struct dthread *th); /* the leader has p->rem */

@@ -189,7 +189,8 @@ static int sigpending_late(struct restore *r, struct rproc *p, struct err *e)
 	for (size_t i = 0; i < p->nthr; i++)
 		if (p->thr[i].index == 0 && pending_queue(p, &p->thr[i], e) < 0)
 			return -1;
-	return pending_queue(p, NULL, e);
+	/* Only now: what a timer adds must not be taken out again. */
+	return pending_queue(p, NULL, e) < 0 || posix_timer_arm(p, e) < 0 ? -1 : itimer_arm(p, e);
 }
 
 const struct res_ops res_sigpending = {
