@@ -7,11 +7,11 @@ load helper
 
 there() { [ -e "$1" ]; }
 
-# start VICTIM: as job $JOB, until it is ready
+# start VICTIM: as job $JOB, until it is ready. Without bats' own descriptors, which would be the job's.
 start()
 {
 	need_victim "$1"
-	xcgexec -d -j "$JOB" -o out -e err -- "$XOS_BUILD/victim/$1" "$PWD/p" >/dev/null
+	xcgexec -d -j "$JOB" -o out -e err -- "$XOS_BUILD/victim/$1" "$PWD/p" >/dev/null 3>&- 4>&-
 	wait_until there p.ready
 }
 
@@ -62,7 +62,7 @@ due_lines()
 	need_victim refused
 	cp "$XOS_BUILD/victim/refused" "$XOS_USER_DIR/"
 	cd "$XOS_USER_DIR"
-	run_as_user xcgexec -d -j "$JOB" -o out -e err -- "$XOS_USER_DIR/refused" "$XOS_USER_DIR/p" >/dev/null
+	run_as_user env -u XOS_PAM_CONF xcgexec -d -j "$JOB" -o out -e err -- "$XOS_USER_DIR/refused" "$XOS_USER_DIR/p" >/dev/null 3>&- 4>&-
 	wait_until there p.ready
 	run --separate-stderr run_as_user xcheckpoint -n "$JOB"
 	status_is 5
@@ -78,7 +78,7 @@ due_lines()
 	xcgexec -d -j "$JOB" -o out -e err -- perl -e '
 		use Socket; socket(my $s, AF_INET, SOCK_DGRAM, 0) or die; open(F, ">", "ready"); close F;
 		select(undef, undef, undef, 0.02) until -e "drop"; close($s); open(F, ">", "dropped"); close F;
-		sleep 1 while 1' >/dev/null
+		sleep 1 while 1' >/dev/null 3>&- 4>&-
 	wait_until there ready
 	run --separate-stderr xcheckpoint "$JOB"
 	status_is 5

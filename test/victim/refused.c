@@ -121,7 +121,7 @@ static void named(void)
 	snprintf(name, sizeof name, "/xos-refused.%d", (int)getpid());
 	fd = (int)mq_open(name, O_RDWR | O_CREAT, 0600, NULL);
 	mq_unlink(name);
-	due(fd, "POSIX message queue %s is not supported", name);
+	due(fd, "POSIX message queue %s (deleted) is not supported", name);
 	VICTIM_TRY(fd = open("/proc/self/ns/uts", O_RDONLY));
 	VICTIM_TRY(readlink("/proc/self/ns/uts", link, sizeof link - 1));
 	due(fd, "namespace descriptor %s is not supported", link);
