@@ -89,6 +89,19 @@ static void drop(struct dump *d, size_t i)
 	d->nprocs--;
 }
 
+/* A parent in vfork(2) cannot stop before its child executes or exits, which the child cannot do while we hold it. */
+static void let_all_go(struct dump *d)
+{
+	static const struct timespec ms = { .tv_nsec = 1000000 };
+
+	while (d->nprocs) {
+		struct dproc *p = d->procs[--d->nprocs];
+		tracee_detach(p->t, NULL);
+		free(p);
+	}
+	nanosleep(&ms, NULL);
+}
+
 static int collect(struct dump *d, size_t from, int64_t deadline, struct err *e)
 {
 	struct pid_list born = { 0 };
@@ -131,8 +144,14 @@ int members_stop(struct dump *d, const struct ckpt_opts *o, struct err *e)
 			return -1;
 		if (from == d->nprocs)
 			return d->nprocs ? 0 : err_set(e, EX_NOSUCH, "the job has no process");
-		if (collect(d, from, deadline, e))
+		struct err why = ERR_INIT;
+		if (!collect(d, from, deadline, &why))
+			continue;
+		*e = why;
+		if (why.code != EX_BUSY || now_ms() >= deadline)
 			return -1;
+		err_clear(e);
+		let_all_go(d);
 	}
 	return err_set(e, EX_FAILED, "the job makes processes faster than they can be stopped");
 }

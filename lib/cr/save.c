@@ -43,6 +43,14 @@ static int commit(void *v, struct err *e)
 	return 0;
 }
 
+static void versions_dir(struct ctx *c, char *out, size_t n)
+{
+	if (c->o->versions_dir)
+		snprintf(out, n, "%s", c->o->versions_dir);
+	else
+		snprintf(out, n, "%s/checkpoints/%s", c->o->state_dir, c->r->identifier);
+}
+
 /* What is known only when the image is written: beside it, for lists. A version without it is whole all the same. */
 static void note(struct ctx *c)
 {
@@ -50,7 +58,7 @@ static void note(struct ctx *c)
 	AUTO_FD int dir = -1;
 	char path[PATH_MAX], s[32];
 
-	snprintf(path, sizeof path, "%s/checkpoints/%s", c->o->state_dir, c->r->identifier);
+	versions_dir(c, path, sizeof path);
 	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (dir < 0)
 		return;
@@ -77,16 +85,18 @@ static int find_job(struct ctx *c, struct err *e)
 
 static int next_version(struct ctx *c, struct err *e)
 {
+	char path[PATH_MAX];
 	uint64_t *v;
 	size_t n;
 
+	versions_dir(c, path, sizeof path);
 	if (c->o->out < 0 && !c->o->check_only) {
-		if (job_version_begin(&c->nv, c->o->state_dir, c->r->identifier, e))
+		if (job_version_begin_in(&c->nv, path, e))
 			return -1;
 		c->r->version = c->nv.version;
 		return 0;
 	}
-	if (job_versions(c->o->state_dir, c->r->identifier, &v, &n, e))
+	if (job_versions_in(path, &v, &n, e))
 		return -1;
 	c->r->version = n ? v[n - 1] + 1 : 1;
 	free(v);

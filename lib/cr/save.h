@@ -8,6 +8,7 @@ struct save_opts {
 	const char *state_dir;
 	const char *id;               /* a job; or NULL with pid */
 	pid_t pid;                    /* a process tree that no job holds; versions go under its number */
+	const char *versions_dir;     /* with pid: versions go to this directory; NULL: STATE/checkpoints/PID */
 	const char *description;
 	enum ckpt_after after;
 	int kill_signal;              /* 0: SIGKILL */

@@ -1,7 +1,8 @@
 /* job: the job record STATE/jobs/JOBID/job, and what a job's processes are.
  *
  * KEY="value" lines:
- *   JOBID STATE ("running", "stopped", "done") KIND ("cgroup" or "tree") USER UID GID
+ *   JOBID STATE ("running", "stopped", "done") KIND ("cgroup" or "tree") USER OWNER_UID OWNER_GID (bash cannot
+ *   source a file that sets UID)
  *   SUPERVISOR (pid, 0: it was killed and the members live on) SUPERVISOR_START (its start time, clock ticks: PIDs are reused)
  *   MAIN (pid of COMMAND) MAIN_START SESSION (the session in which COMMAND began, when it is not the job's own; 0)
  *   CGROUP_<controller>=path ...  (only KIND=cgroup; the mount-relative path per hierarchy; CGROUP_V2 the unified one)
@@ -104,6 +105,9 @@ int job_version_path(const char *state_dir, const char *id, uint64_t version, ch
  * The caller holds the job's lock. */
 struct job_newversion { int fd; int dir; uint64_t version; char tmp[64]; };
 int job_version_begin(struct job_newversion *nv, const char *state_dir, const char *id, struct err *e);
+/* The same two for versions in any directory. */
+int job_versions_in(const char *path, uint64_t **v, size_t *n, struct err *e);
+int job_version_begin_in(struct job_newversion *nv, const char *path, struct err *e);
 int job_version_commit(struct job_newversion *nv, struct err *e); /* fsync, linkat/rename to N.tar, fsync of the directory */
 void job_version_abort(struct job_newversion *nv);
 int job_version_prune(const char *state_dir, const char *id, size_t keep, struct err *e);

@@ -78,6 +78,13 @@ int job_versions(const char *state_dir, const char *id, uint64_t **v, size_t *n,
 	*n = 0;
 	if (dir_path(state_dir, id, path, sizeof path, e) < 0)
 		return -1;
+	return job_versions_in(path, v, n, e);
+}
+
+int job_versions_in(const char *path, uint64_t **v, size_t *n, struct err *e)
+{
+	*v = NULL;
+	*n = 0;
 	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : err_sys(e, "%s", path);
@@ -120,11 +127,20 @@ static int open_new(struct job_newversion *nv, const char *path, struct err *e)
 int job_version_begin(struct job_newversion *nv, const char *state_dir, const char *id, struct err *e)
 {
 	char path[PATH_MAX];
+	nv->fd = nv->dir = -1;
+	nv->tmp[0] = '\0';
+	if (dir_path(state_dir, id, path, sizeof path, e) < 0)
+		return -1;
+	return job_version_begin_in(nv, path, e);
+}
+
+int job_version_begin_in(struct job_newversion *nv, const char *path, struct err *e)
+{
 	uint64_t *v;
 	size_t n;
 	nv->fd = nv->dir = -1;
 	nv->tmp[0] = '\0';
-	if (dir_path(state_dir, id, path, sizeof path, e) < 0 || state_mkdirs(path, 0700, e) < 0)
+	if (state_mkdirs(path, 0700, e) < 0)
 		return -1;
 	nv->dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
 	if (nv->dir < 0)
@@ -200,6 +216,8 @@ int job_version_prune(const char *state_dir, const char *id, size_t keep, struct
 		snprintf(name, sizeof name, "%llu.tar", (unsigned long long)v[i]);
 		if (unlinkat(dir, name, 0) < 0 && errno != ENOENT)
 			r = err_sys(e, "%s/%s", path, name);
+		snprintf(name, sizeof name, "%llu.stat", (unsigned long long)v[i]); /* what xcheckpoint noted beside it */
+		unlinkat(dir, name, 0);
 	}
 	return r;
 }
