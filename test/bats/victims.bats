@@ -99,6 +99,7 @@ every_victim() { (cd "$XOS_BUILD/victim" 2>/dev/null && ls -d v_* | grep -v '\.'
 @test "interval and POSIX timers" { one v_timers; }
 @test "seccomp filters" { one v_seccomp; }
 @test "seccomp filters shared by threads" { one v_seccomp_tsync; }
+@test "seccomp strict mode" { one v_seccomp_strict; }
 @test "what prctl sets, personality" { one v_prctl; }
 @test "threads: TLS, robust lists, signal stacks, queues, rseq" { one v_threads; }
 @test "umask, oom_score_adj, coredump_filter, zombie" { one v_misc; }
