@@ -4,6 +4,7 @@
  * putting back what was read, while the job stands: in a child of ours, so that a kill of the checkpointer
  * does not come between. */
 #include "res/fd_ops.h"
+#include "common/log.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -40,7 +41,7 @@ static int is_semaphore(const struct dfile *f, uint64_t count)
 	int status;
 	pid_t pid;
 
-	if (!fdinfo_num(f->info, "eventfd-semaphore", 10, &v))
+	if (!fdinfo_num(f->info, "eventfd-semaphore", 10, &v) && !fault("eventfd-semaphore"))
 		return v != 0;
 	if (f->lfd < 0 || count > EVENTFD_MAX - 2)
 		return -1;

@@ -1,6 +1,7 @@
 /* Unit tests of the kinds of descriptors in lib/res, without the engine: a process builds descriptors and is asked
  * for their records; an image is made of them; another process opens them from that image; it is asked in its turn:
  * the records must be equal. And: records with any one number changed must be refused or opened, never crash. */
+#include "common/log.h"
 #include "res/dump_raw.h"
 #include "res/fd_ops.h"
 #include "res/files.h"
@@ -46,6 +47,14 @@ static void build_counters(void)
 	sigaddset(&s, SIGHUP);
 	sigaddset(&s, SIGRTMAX);
 	MUST(signalfd(-1, &s, SFD_NONBLOCK));
+}
+
+static void build_zeros(void)
+{
+	MUST(eventfd(0, 0));
+	MUST(eventfd(0, EFD_SEMAPHORE));
+	MUST(eventfd(1, 0));
+	MUST(eventfd(1, EFD_SEMAPHORE));
 }
 
 static void build_timers(void)
@@ -297,6 +306,23 @@ static void round_trip(void (*build)(void))
 	drop(&b);
 }
 
+/* As on kernels that have no fdinfo field or ioctl for it. */
+static void with_faults(const char *names)
+{
+	setenv("XOS_FAULT", names, 1);
+	log_init("fdkinds");
+}
+
+static void older_kernels(void)
+{
+	with_faults("eventfd-semaphore,inotify-setnextwd,timerfd-ticks");
+	round_trip(build_counters);
+	round_trip(build_zeros);
+	round_trip(build_inotify);
+	round_trip(build_timers);
+	with_faults("");
+}
+
 static void counters(void) { round_trip(build_counters); }
 static void timers(void) { round_trip(build_timers); }
 static void epoll(void) { round_trip(build_epoll); }
@@ -386,6 +412,7 @@ int main(void)
 	RUN(inotify);
 	RUN(memfd);
 	RUN(pty);
+	RUN(older_kernels);
 	RUN(refused);
 	RUN(lying_records);
 	rmdir(dir);
