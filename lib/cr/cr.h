@@ -21,6 +21,7 @@ struct ckpt_opts {
 	int (*commit)(void *ctx, struct err *e);
 	void *ctx;
 	pid_t supervisor;             /* parent of the members that have none inside; 0: not known */
+	pid_t above;                  /* parent of the supervisor, or of a bare process tree: shares its stdio perhaps; 0: not known */
 	pid_t nsinit;                 /* init of the namespaces that xrestart made for this job, 0: none */
 	pid_t main;                   /* the job's first process, 0: the one without parent inside */
 	uid_t uid; gid_t gid;         /* owner of the job */

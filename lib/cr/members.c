@@ -264,6 +264,7 @@ int members_look(struct dump *d, const struct ckpt_opts *o, struct err *e)
 		if (look(d->procs[i], e))
 			return err_prefix(e, "pid %d", d->procs[i]->pid);
 	d->nsinit = o->nsinit;
+	d->above = o->above;
 	d->own_ns = o->nsinit != 0;
 	pid_t super = o->nsinit ? o->nsinit : o->supervisor;
 	if (super && !proc_stat_read(&st, super, 0, NULL))

@@ -118,6 +118,7 @@ static int run(struct ctx *c, struct err *e)
 			return -1;
 		snprintf(c->r->identifier, sizeof c->r->identifier, "%s", c->j->id);
 		k.supervisor = c->j->supervisor;
+		k.above = k.supervisor && !proc_stat_read(&st, k.supervisor, 0, NULL) ? st.ppid : 0;
 		k.nsinit = c->j->nsinit;
 		k.main = c->j->main;
 		k.uid = c->j->uid;
@@ -126,7 +127,7 @@ static int run(struct ctx *c, struct err *e)
 		if (proc_stat_read(&st, o->pid, 0, e))
 			return err_set(e, EX_NOSUCH, "no process %d", o->pid);
 		snprintf(c->r->identifier, sizeof c->r->identifier, "%d", o->pid);
-		k.supervisor = st.ppid;
+		k.supervisor = k.above = st.ppid;
 		k.main = o->pid;
 	}
 	if (next_version(c, e))

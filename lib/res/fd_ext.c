@@ -5,7 +5,9 @@
 #include "common/num.h"
 
 #include <fcntl.h>
+#include <linux/kcmp.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
 static bool proc_holds(pid_t pid, const char *link)
@@ -42,6 +44,52 @@ bool ext_held_outside(struct dump *d, const struct dfile *f)
 		if (pid != getpid() && !dump_has_pid(d, pid) && proc_holds(pid, f->link))
 			return true;
 	}
+	return false;
+}
+
+/* Somebody above the job's supervisor, its starter's shell say, has this very description as stdin, stdout or stderr: offset
+ * and content are not the job's alone. The supervisor only passes on what it got. */
+bool ext_shared_above(struct dump *d, const struct dfile *f)
+{
+	struct proc_stat st;
+	pid_t pid = d->above;
+
+	if (!f->std)
+		return false;
+	for (int depth = 0; depth < 64 && pid > 0; depth++) {
+		for (int fd = 0; fd < 3; fd++)
+			if (!syscall(SYS_kcmp, f->p->pid, pid, KCMP_FILE, f->fd, fd))
+				return true;
+		pid = proc_stat_read(&st, pid, 0, NULL) ? 0 : st.ppid;
+	}
+	return false;
+}
+
+static bool proc_has_inode(pid_t pid, const struct stat *want)
+{
+	char path[64];
+	AUTO_DIR DIR *dir = NULL;
+	struct dirent *de;
+	struct stat st;
+
+	snprintf(path, sizeof path, "/proc/%d/fd", pid);
+	dir = opendir(path);
+	while (dir && (de = readdir(dir)))
+		if (de->d_name[0] != '.' && !fstatat(dirfd(dir), de->d_name, &st, 0) && st.st_ino == want->st_ino &&
+		    st.st_dev == want->st_dev)
+			return true;
+	return false;
+}
+
+bool ext_inode_in_use(const struct stat *want)
+{
+	AUTO_DIR DIR *dir = opendir("/proc");
+	struct dirent *de;
+
+	while (dir && (de = readdir(dir)))
+		if (de->d_name[0] >= '0' && de->d_name[0] <= '9' && atoi(de->d_name) != getpid() &&
+		    proc_has_inode((pid_t)atoi(de->d_name), want))
+			return true;
 	return false;
 }
 

@@ -7,6 +7,10 @@
 
 /* Somebody outside the job has this file open (looked up in /proc; what we may not see is nobody). */
 bool ext_held_outside(struct dump *d, const struct dfile *f);
+/* An ancestor of the job, the supervisor left out, shares this description as its own stdio. */
+bool ext_shared_above(struct dump *d, const struct dfile *f);
+/* Any other process has this file open now. */
+bool ext_inode_in_use(const struct stat *want);
 /* Puts EXTERNAL="1" [STD=n] into the record that is open. */
 void ext_dump(struct dump *d, const struct dfile *f);
 /* Opens such a record on restart. */

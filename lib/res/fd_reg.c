@@ -9,6 +9,7 @@
  * the size it had then, so that an append-only log ends as it would have; one that
  * shrank, or one open for reading and writing that was changed, does not fit any more: EX_MISFIT. */
 #include "res/fd_ops.h"
+#include "res/fd_ext.h"
 #include "res/fd_reg.h"
 #include "res/mm.h"
 #include "common/cleanup.h"
@@ -105,6 +106,10 @@ static int reg_dump(struct dump *d, struct dfile *f, struct err *e)
 	rec_put_u64(b, "SIZE", (uint64_t)f->st.st_size);
 	snprintf(t, sizeof t, "%lld.%09ld", (long long)f->st.st_mtim.tv_sec, f->st.st_mtim.tv_nsec);
 	rec_put_str(b, "MTIME", t);
+	if (f->st.st_nlink && ext_shared_above(d, f)) {
+		ext_dump(d, f);
+		return 0;
+	}
 	return f->st.st_nlink == 0 ? ghost_dump(d, f, e) : 0;
 }
 
@@ -222,6 +227,10 @@ static int fit_content(struct restore *r, struct rfile *f, const struct reg_fiel
 	if (acc != O_RDONLY && (uint64_t)st.st_size > x->size && !r->o->accept_changed) {
 		if (r->check_only)
 			return 0;
+		if (ext_inode_in_use(&st)) {
+			log_verbose("%s: has grown, and somebody else has it open: left as it is", path);
+			return 0;
+		}
 		log_verbose("%s: cut back from %lld to %llu bytes, its size at the checkpoint", path,
 			    (long long)st.st_size, (unsigned long long)x->size);
 		if (ftruncate(f->fd, (off_t)x->size))
@@ -259,6 +268,8 @@ static int reg_open(struct restore *r, struct rfile *f, struct err *e)
 
 	if (reg_fields(&f->rec, &x, e))
 		return -1;
+	if (rec_find(&f->rec, "EXTERNAL"))
+		return ext_open(r, f, e);
 	flags = ((int)x.flags & REG_OPEN_FLAGS) | O_CLOEXEC | O_NOCTTY;
 	snprintf(id, sizeof id, "%u", f->id);
 	to = restore_subst(r, id);
