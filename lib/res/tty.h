@@ -4,6 +4,12 @@
 
 #include "res/res.h"
 
+/* Not in every libc. */
+#ifndef TCGETS2
+#define TCGETS2 _IOR('T', 0x2A, struct termios2)
+#define TCSETS2 _IOW('T', 0x2B, struct termios2)
+#endif
+
 /* Checkpoint. Number of the pty whose master f is, -1 when f is no master. */
 int tty_master_index(const struct dfile *f);
 /* The master of pty `index`, when a member of the job has it; NULL. */
