@@ -36,15 +36,11 @@ static void creds_free(struct creds *c) { free(c->groups); }
 
 /* ---- checkpoint ---- */
 
-static int creds_dump_thread(struct dump *d, struct dproc *p, struct dthread *th, struct err *e)
+int creds_put_thread(struct dproc *p, const struct dthread *th, long securebits, struct err *e)
 {
 	const struct proc_status *s = &th->status;
 	AUTO_BUF struct buf groups = BUF_INIT;
-	long securebits;
 
-	if (remote_one(thread_rem(p, th), "prctl(PR_GET_SECUREBITS)", &securebits, e, SYS_prctl, PR_GET_SECUREBITS,
-		       0, 0, 0, 0, 0) < 0)
-		return -1;
 	if (securebits < 0)
 		return err_set(e, EX_FAILED, "prctl(PR_GET_SECUREBITS): %s", strerror((int)-securebits));
 	rec_begin(&p->out, "creds");
@@ -267,7 +263,6 @@ static int creds_restore_thread(struct restore *r, struct rproc *p, struct rthre
 
 const struct res_ops res_creds = {
 	.name = "creds",
-	.dump_thread = creds_dump_thread,
 	.verify = creds_verify,
 	.restore_thread = creds_restore_thread,
 };

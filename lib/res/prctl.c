@@ -1,6 +1,6 @@
 /* prctl: what prctl(2), arch_prctl(2) and personality(2) set, by the table in prctl_table.c. A record holds the values
  * that the kernel told; restoring reads what is there, sets what differs, and reads again: a value that
- * does not come back is an error. */
+ * does not come back is an error. Threads are asked by thread.c. */
 #include "res/proc_ops.h"
 #include "res/prctl_table.h"
 
@@ -10,7 +10,6 @@ struct prctl_state {
 	int64_t v[PRCTL_MAX];
 	bool have[PRCTL_MAX];
 };
-struct prctl_read { size_t call[PRCTL_MAX]; uint64_t ptr[PRCTL_MAX]; };
 
 static bool prctl_in(unsigned i, bool thread, int scope)
 {
@@ -85,14 +84,17 @@ static int prctl_dump(struct dump *d, struct dproc *p, struct err *e)
 	return 0;
 }
 
-static int prctl_dump_thread(struct dump *d, struct dproc *p, struct dthread *th, struct err *e)
+void prctl_ask_thread(struct remote *rem, struct prctl_read *q)
+{
+	prctl_queue_get(rem, true, -1, q);
+}
+
+void prctl_put_thread(struct remote *rem, const struct prctl_read *q, struct buf *out)
 {
 	struct prctl_state s;
 
-	if (prctl_read(thread_rem(p, th), true, -1, &s, e) < 0)
-		return -1;
-	prctl_put(&p->out, &s);
-	return 0;
+	prctl_take(rem, true, -1, q, &s);
+	prctl_put(out, &s);
 }
 
 static int prctl_get(struct rproc *p, const struct rthread *th, struct prctl_state *s, struct err *e)
@@ -211,7 +213,6 @@ static int prctl_late(struct restore *r, struct rproc *p, struct err *e)
 const struct res_ops res_prctl = {
 	.name = "prctl",
 	.dump = prctl_dump,
-	.dump_thread = prctl_dump_thread,
 	.verify = prctl_verify,
 	.restore = prctl_restore,
 	.restore_thread = prctl_restore_thread,

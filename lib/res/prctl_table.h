@@ -2,6 +2,7 @@
 #ifndef XOS_PRCTL_TABLE_H
 #define XOS_PRCTL_TABLE_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum prctl_scope {
@@ -27,5 +28,13 @@ struct prctl_value {
 extern const struct prctl_value prctl_table[];
 extern const unsigned prctl_count;
 enum { PRCTL_MAX = 32 };
+
+struct remote;
+struct buf;
+/* Where the answers to a batch of readings will be. */
+struct prctl_read { size_t call[PRCTL_MAX]; uint64_t ptr[PRCTL_MAX]; };
+/* Queues the reading of a thread's values (at most PRCTL_MAX calls), and after the run writes their record. */
+void prctl_ask_thread(struct remote *rem, struct prctl_read *q);
+void prctl_put_thread(struct remote *rem, const struct prctl_read *q, struct buf *out);
 
 #endif

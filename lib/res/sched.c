@@ -76,6 +76,10 @@ static void cpus_format(const struct cpus *c, struct buf *out)
 	for (int i = 0; i < CPUS_MAX; i++) {
 		int last = i;
 
+		if (!c->w[i / 64]) {
+			i |= 63;
+			continue;
+		}
 		if (!cpu_has(c, i))
 			continue;
 		while (last + 1 < CPUS_MAX && cpu_has(c, last + 1))

@@ -1,6 +1,10 @@
 /* thread: what a thread has registered with the kernel about its own memory: its robust futex list, the address that
- * is cleared when it exits, its signal stack, its rseq area. */
-#include "res/proc_ops.h"
+ * is cleared when it exits, its signal stack, its rseq area.
+ *
+ * All that a thread must be asked itself at a checkpoint is asked here in one batch, for creds.c and prctl.c too: a
+ * batch costs more than all the calls in it, and there may be thousands of threads. */
+#include "res/creds.h"
+#include "res/prctl_table.h"
 
 #include <signal.h>
 #include <string.h>
@@ -53,15 +57,18 @@ static int thread_dump_thread(struct dump *d, struct dproc *p, struct dthread *t
 {
 	struct remote *rem = thread_rem(p, th);
 	uint64_t stack, address, tid_address, head = 0;
-	size_t len = 0, call;
+	size_t len = 0, call, securebits;
+	struct prctl_read values;
 	struct altstack s;
 
-	if (remote_room(rem, 2, sizeof s + sizeof tid_address, e) < 0)
+	if (remote_room(rem, PRCTL_MAX, PRCTL_MAX * 16 + 64, e) < 0)
 		return -1;
 	stack = remote_put(rem, NULL, sizeof s);
 	address = remote_put(rem, NULL, sizeof tid_address);
 	remote_call(rem, "sigaltstack", REMOTE_MUST, SYS_sigaltstack, 0, stack, 0, 0, 0, 0);
 	call = remote_call(rem, "prctl", REMOTE_ANY, SYS_prctl, PR_GET_TID_ADDRESS, address, 0, 0, 0, 0);
+	securebits = remote_call(rem, "prctl", REMOTE_ANY, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0, 0, 0);
+	prctl_ask_thread(rem, &values);
 	if (remote_run(rem, e) < 0)
 		return -1;
 	if (remote_ret(rem, call) < 0) /* a kernel without CONFIG_CHECKPOINT_RESTORE */
@@ -72,7 +79,8 @@ static int thread_dump_thread(struct dump *d, struct dproc *p, struct dthread *t
 		return err_sys(e, "get_robust_list");
 	thread_put(&p->out, th->t, tid_address, head);
 	altstack_put(&p->out, &s);
-	return 0;
+	prctl_put_thread(rem, &values, &p->out);
+	return creds_put_thread(p, th, remote_ret(rem, securebits), e);
 }
 
 struct thread_state_ {

@@ -50,10 +50,10 @@ static unsigned pkru_offset(void)
 	return __get_cpuid_count(0xd, PKRU_FEATURE, &a, &b, &c, &d) && a >= 4 ? b : 0;
 }
 
-static void pkeys_check(struct dump *d, struct dproc *p, struct dthread *th)
+/* at: pkru_offset(), asked once: CPUID is slow in virtual machines. */
+static void pkeys_check(struct dump *d, struct dproc *p, struct dthread *th, unsigned at)
 {
 	AUTO_BUF struct buf x = BUF_INIT;
-	unsigned at = pkru_offset();
 	uint64_t present;
 	uint32_t pkru;
 
@@ -65,7 +65,7 @@ static void pkeys_check(struct dump *d, struct dproc *p, struct dthread *th)
 		refuse(d, p, "thread %d: memory protection keys (pkey_alloc)", th->vtid);
 }
 
-static void thread_check(struct dump *d, struct dproc *p, struct dthread *th)
+static void thread_check(struct dump *d, struct dproc *p, struct dthread *th, unsigned pkru_at)
 {
 	struct { uint64_t mode, selector, offset, len; } sud = { 0 };
 	uint64_t cookie = 0;
@@ -88,7 +88,7 @@ static void thread_check(struct dump *d, struct dproc *p, struct dthread *th)
 	}
 	if (syscall(SYS_prctl, SCHED_CORE_, SCHED_CORE_GET, th->tid, 0, &cookie) == 0 && cookie)
 		refuse(d, p, "thread %d: core scheduling group (PR_SCHED_CORE)", th->vtid);
-	pkeys_check(d, p, th);
+	pkeys_check(d, p, th, pkru_at);
 }
 
 /* Has a process of the job been the last to operate on a semaphore of this set? */
@@ -120,10 +120,13 @@ static bool semaphores_used(struct dump *d)
 
 static int unsupported_check(struct dump *d, struct dproc *p, struct err *e)
 {
+	unsigned pkru_at;
+
 	if (p->zombie)
 		return 0;
+	pkru_at = pkru_offset();
 	for (size_t i = 0; i < p->nthr; i++)
-		thread_check(d, p, &p->thr[i]);
+		thread_check(d, p, &p->thr[i], pkru_at);
 	/* We have no undo list. */
 	if (syscall(SYS_kcmp, getpid(), p->pid, KCMP_SYSVSEM_, 0, 0) > 0 && semaphores_used(d))
 		refuse(d, p, "SysV semaphore operations to be undone (SEM_UNDO)");
