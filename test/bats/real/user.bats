@@ -1,0 +1,61 @@
+#!/usr/bin/env bats
+# Real programs of an ordinary user: no capability, no group, no set-up by root.
+
+load real
+
+setup_file() { wants python3=python3 gzip=gzip; }
+setup()
+{
+	xos_setup
+	need_user
+	user_dir
+	AS=(run_as_user in_place)
+	PLACE=$XOS_USER_DIR/work
+	run_as_user mkdir "$PLACE"
+	cd "$PLACE" || return 1
+	# run_as_user has a directory of its own
+	cat >"$XOS_USER_DIR/bin/in_place" <<-'END'
+		#!/bin/sh
+		[ -z "$IN" ] || cd "$IN" || exit 1
+		exec "$@"
+	END
+	chmod 755 "$XOS_USER_DIR/bin/in_place"
+}
+
+# The same as in real.bash, from the directory where we are.
+as()
+(
+	for fd in /proc/$BASHPID/fd/*; do
+		[ "${fd##*/}" -le 2 ] || eval "exec ${fd##*/}>&-" 2>/dev/null
+	done
+	export IN=$PWD
+	"${AS[@]}" "$@" </dev/null
+)
+
+@test "ordinary user: python3 with threads" {
+	need_command python3
+	progress() { lines_of log; }
+	cat >"$XOS_USER_DIR/job.py" <<-'END'
+		import hashlib, os, threading
+		n, out = 200 * int(os.environ["LENGTH"]), {}
+		log = open("log", "a", buffering=1)
+		def work(k):
+		    h = b"%d" % k
+		    for i in range(n):
+		        for _ in range(2000):
+		            h = hashlib.sha256(h).digest()
+		        log.write("x\n")
+		    out[k] = h.hex()
+		t = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+		for x in t: x.start()
+		for x in t: x.join()
+		print(sorted(out.items()), os.getuid(), os.getgid(), os.getgroups())
+	END
+	survive "$(python3_path)" "$XOS_USER_DIR/job.py"
+}
+
+@test "ordinary user: gzip | tee | sha256sum pipeline" {
+	progress() { size_of out.gz; }
+	awk 'BEGIN { s = 42; for (i = 0; i < 300000; i++) { s = (s * 1103515245 + 12345) % 2147483648; print s, i % 97 } }' >"$XOS_USER_DIR/in"
+	survive sh -c 'for i in $(seq $((2 * LENGTH))); do cat ../../in; done | gzip -7 | tee out.gz | sha256sum >sum'
+}
