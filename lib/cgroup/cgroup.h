@@ -2,7 +2,8 @@
  * Documentation/admin-guide/cgroup-v1, cgroup-v2.rst.
  *
  * A job's group is BASE/xos/JOBID in every hierarchy it needs. BASE is the root of the hierarchy for root,
- * and for an ordinary user the topmost group above his own that he may write to (delegation). A v2
+ * and for an ordinary user the topmost group above his own that he may write to (delegation). For a caller
+ * that is in a job's group itself BASE is that group, so that a job started by a job stays in it. A v2
  * hierarchy is used always (freeze, kill, CPU times), v1 ones as the wanted subsystems need them; on a
  * machine without v2 the v1 freezer takes its place. When BASE/xos/JOBID is taken (another state directory
  * has a job of the same id) the name is JOBID~2, JOBID~3, ...; `~` is no character of a JOBID. */
@@ -19,7 +20,12 @@ enum { CGROUP_MAX_HIER = 20 };
 
 /* One hierarchy in which the job has a group. v2: controllers "" or a list; v1: "cpu,cpuacct". */
 struct cgroup_hier { char controllers[128]; bool v2; char mount[256]; char path[512]; /* below mount, starts with / */ };
-struct cgroup_set { struct cgroup_hier h[CGROUP_MAX_HIER]; size_t n; };
+struct cgroup_set {
+	struct cgroup_hier h[CGROUP_MAX_HIER]; size_t n;
+	/* Inode of the group by which members are listed, set when it is made; 0: planned. A path alone may be another
+	 * job's by the time a record is read: of a group with another number nothing is listed, killed or removed. */
+	uint64_t id;
+};
 
 struct cgroup_usage {
 	uint64_t wall_ms, cpu_user_us, cpu_sys_us, mem_peak, io_read, io_write;

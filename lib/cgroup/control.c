@@ -36,7 +36,7 @@ int cgroup_pids(const struct cgroup_set *s, struct pid_list *out, struct err *e)
 {
 	const struct cgroup_hier *h = cg_main(s);
 	char dir[CG_PATH];
-	if (!h || cg_path(h, NULL, dir, sizeof dir) < 0)
+	if (!cgroup_exists(s) || cg_path(h, NULL, dir, sizeof dir) < 0)
 		return 0;
 	if (cg_walk(dir, add_procs, out) != 0)
 		return err_set(e, EX_FAILED, "out of memory");
@@ -46,14 +46,14 @@ int cgroup_pids(const struct cgroup_set *s, struct pid_list *out, struct err *e)
 bool cgroup_exists(const struct cgroup_set *s)
 {
 	const struct cgroup_hier *h = cg_main(s);
-	return h && cg_has_file(h, NULL);
+	return h && s->id && cg_inode(h) == s->id;
 }
 
 bool cgroup_empty(const struct cgroup_set *s)
 {
 	const struct cgroup_hier *h = cg_main(s);
 	char t[256];
-	if (!h)
+	if (!cgroup_exists(s))
 		return true;
 	if (h->v2 && cg_read(h, "cgroup.events", t, sizeof t) == 0)
 		return cg_keyed(t, "populated", 0) == 0;
@@ -76,7 +76,7 @@ static bool state_is(const struct cgroup_hier *h, bool frozen)
 bool cgroup_frozen(const struct cgroup_set *s)
 {
 	const struct cgroup_hier *h = cg_main(s);
-	return h && state_is(h, true);
+	return cgroup_exists(s) && state_is(h, true);
 }
 
 static int set_state(const struct cgroup_hier *h, bool freeze)
@@ -114,7 +114,7 @@ static bool wait_state(const struct cgroup_hier *h, bool freeze)
 int cgroup_freeze(const struct cgroup_set *s, bool freeze, struct err *e)
 {
 	const struct cgroup_hier *h = cg_main(s);
-	if (!h)
+	if (!cgroup_exists(s))
 		return err_set(e, EX_FAILED, "the job has no control group");
 	if (set_state(h, freeze) < 0)
 		return err_sys(e, "cannot %s %s%s", freeze ? "freeze" : "thaw", h->mount, h->path);
@@ -170,7 +170,7 @@ static int wait_empty(const struct cgroup_set *s, const struct cgroup_hier *h, s
 int cgroup_kill(const struct cgroup_set *s, int sig, struct err *e)
 {
 	const struct cgroup_hier *h = cg_main(s);
-	if (!h || !cg_has_file(h, NULL))
+	if (!cgroup_exists(s))
 		return 0;
 	if (sig == SIGKILL) {
 		if (h->v2 && cg_write(h, "cgroup.kill", "1") == 0)

@@ -22,6 +22,8 @@ const struct cgroup_hier *cg_find(const struct cgroup_set *s, const char *contro
 const struct cgroup_hier *cg_v2(const struct cgroup_set *s);
 /* The hierarchy by which members are listed, frozen and killed: v2, else the freezer, else the first. */
 const struct cgroup_hier *cg_main(const struct cgroup_set *s);
+/* Inode of the group's directory; 0: there is none. */
+uint64_t cg_inode(const struct cgroup_hier *h);
 /* Calls f for the group and each group below it, parents first; absolute path. Stops at the first non-zero. */
 int cg_walk(const char *dir, int (*f)(const char *dir, void *data), void *data);
 void cg_sleep_ms(unsigned ms);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-enum { MAKE_RETRIES = 50, REMOVE_MS = 5000 };
+enum { MAKE_RETRIES = 50, REMOVE_MS = 5000, PLANNED_MS = 500 };
 
 /* The group above h. */
 static void parent_of(struct cgroup_hier *p, const struct cgroup_hier *h)
@@ -122,6 +122,7 @@ static int make_one(const struct cgroup_hier *h, struct err *e)
 
 int cgroup_make(struct cgroup_set *s, struct err *e)
 {
+	s->id = 0;
 	for (size_t i = 0; i < s->n; i++) {
 		if (make_one(&s->h[i], e) == 0)
 			continue;
@@ -133,6 +134,7 @@ int cgroup_make(struct cgroup_set *s, struct err *e)
 		}
 		return -1;
 	}
+	s->id = s->n ? cg_inode(cg_main(s)) : 0;
 	return 0;
 }
 
@@ -239,9 +241,36 @@ static int remove_tree(const char *dir)
 	return -1;
 }
 
+/* Whoever recorded the paths was killed before the groups were known to be his: what is empty goes, after the moment
+ * that a child needs that was born into one and has nobody to tell it to go on. */
+static void remove_planned(struct cgroup_set *s)
+{
+	unsigned slept = 0;
+	for (size_t i = 0; i < s->n; i++) {
+		char p[CG_PATH];
+		struct cgroup_hier xos;
+		if (cg_path(&s->h[i], NULL, p, sizeof p) < 0)
+			continue;
+		for (; rmdir(p) < 0 && errno == EBUSY && slept < PLANNED_MS; slept += 5)
+			cg_sleep_ms(5);
+		parent_of(&xos, &s->h[i]);
+		drop_dir(&xos);
+	}
+	s->n = 0;
+}
+
 int cgroup_remove(struct cgroup_set *s, struct err *e)
 {
 	int result = 0;
+	if (!s->id) {
+		remove_planned(s);
+		return 0;
+	}
+	uint64_t now = s->n ? cg_inode(cg_main(s)) : 0;
+	if (now && now != s->id) { /* another job's by now */
+		s->n = 0;
+		return 0;
+	}
 	for (size_t i = 0; i < s->n; i++) {
 		char p[CG_PATH];
 		if (cg_path(&s->h[i], NULL, p, sizeof p) < 0)
@@ -262,7 +291,9 @@ int cgroup_remove(struct cgroup_set *s, struct err *e)
 		parent_of(&xos, &s->h[i]);
 		drop_dir(&xos); /* the last job takes it away; fails while others are there */
 	}
-	if (result == 0)
+	if (result == 0) {
 		s->n = 0;
+		s->id = 0;
+	}
 	return result;
 }

@@ -98,13 +98,14 @@ static bool writable_group(const struct cgroup_hier *h)
 	       faccessat(AT_FDCWD, procs, W_OK, AT_EACCESS) == 0;
 }
 
-/* Replaces the caller's group in f by the base: the root of the hierarchy, or for an ordinary user the topmost
- * group on the way down to his own that he may write to. */
+/* Replaces the caller's group in f by the base: his own when it is a job's, else the root of the hierarchy, or for an
+ * ordinary user the topmost group on the way down to his own that he may write to. */
 static void find_base(struct found *f, bool root)
 {
 	char self[sizeof f->h.path];
 	strcpy(self, f->h.path);
-	strcpy(f->h.path, "/");
+	if (!strstr(self, "/xos/"))
+		strcpy(f->h.path, "/");
 	f->usable = writable_group(&f->h);
 	for (size_t i = 1; !root && !f->usable && self[1]; i++) {
 		i += strcspn(self + i, "/");

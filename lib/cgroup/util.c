@@ -3,6 +3,7 @@
 #include "common/cleanup.h"
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 int cg_path(const struct cgroup_hier *h, const char *file, char *out, size_t n)
@@ -107,6 +108,13 @@ const struct cgroup_hier *cg_main(const struct cgroup_set *s)
 	if (!h)
 		h = cg_find(s, "freezer");
 	return h ? h : s->n ? &s->h[0] : NULL;
+}
+
+uint64_t cg_inode(const struct cgroup_hier *h)
+{
+	char p[CG_PATH];
+	struct stat st;
+	return cg_path(h, NULL, p, sizeof p) == 0 && lstat(p, &st) == 0 ? st.st_ino : 0;
 }
 
 int cg_walk(const char *dir, int (*f)(const char *dir, void *data), void *data)

@@ -147,6 +147,21 @@ static bool has_members(struct job *j)
 	return some;
 }
 
+void job_wait_unsupervised(const char *state_dir, const char *id)
+{
+	static const struct timespec pause = { .tv_nsec = 2000000 };
+
+	for (int64_t end = job_now_ms() + 10000; job_now_ms() < end; nanosleep(&pause, NULL)) {
+		struct job *j;
+		if (job_peek(&j, state_dir, id, NULL) < 0)
+			return;
+		bool busy = j->state == JOB_STOPPED && job_supervised(j);
+		job_free(j);
+		if (!busy)
+			return;
+	}
+}
+
 /* The supervisor was killed. Best effort: whoever holds the lock at the moment is at it already. */
 static void repair(struct job *j)
 {

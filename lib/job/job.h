@@ -5,7 +5,8 @@
  *   source a file that sets UID)
  *   SUPERVISOR (pid, 0: it was killed and the members live on) SUPERVISOR_START (its start time, clock ticks: PIDs are reused)
  *   MAIN (pid of COMMAND) MAIN_START SESSION (the session in which COMMAND began, when it is not the job's own; 0)
- *   CGROUP_<controller>=path ...  (only KIND=cgroup; the mount-relative path per hierarchy; CGROUP_V2 the unified one)
+ *   CGROUP_<controller> ...  (only KIND=cgroup; MOUNT:PATH:CONTROLLERS per
+ *   hierarchy, named by its first controller; CGROUP_V2 the unified one) CGROUP_ID (see cgroup_set.id)
  *   NSINIT (pid of the job's namespace init, only jobs restarted in their own namespaces; 0)
  *   STARTED, ENDED (seconds since the epoch), EXIT (code) or SIGNAL (number), CHECKPOINTER ("engine")
  *   STDIN STDOUT STDERR (files of a detached job) CWD COMMAND (as one shell-quoted line)
@@ -84,6 +85,8 @@ void job_free(struct job *j);
 int job_list(char ***ids, size_t *n, const char *state_dir, struct err *e);
 void job_list_free(char **ids, size_t n);
 bool job_supervised(const struct job *j);                /* the supervisor lives */
+/* For a job whose record says stopped: waits, 10 s at most, until its supervisor has removed its groups and gone. */
+void job_wait_unsupervised(const char *state_dir, const char *id);
 /* Living members: cgroup.procs, or all descendants of the supervisor (the supervisor and NSINIT themselves left out). */
 int job_pids(struct job *j, struct pid_list *out, struct err *e);
 int job_kill(struct job *j, int sig, struct err *e);        /* every process, none escapes (cgroup.kill or rounds) */

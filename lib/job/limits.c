@@ -1,5 +1,6 @@
 #include "job/limits.h"
 #include "common/cleanup.h"
+#include "common/log.h"
 #include "common/num.h"
 #include "job/internal.h"
 #include "job/scratch.h"
@@ -115,6 +116,10 @@ static int make_recorded(struct job *j, const char *list, struct err *e)
 		j->kind = JOB_CGROUP;
 		if (job_save_quick(j, e) < 0)
 			break;
+		if (fault("job-planned")) {
+			err_set(e, EX_FAILED, "fault job-planned");
+			break;
+		}
 		if (cgroup_make(&j->cg, e) == 0)
 			return 0;
 		if (e->code != EX_BUSY || i == PLAN_RETRIES)
@@ -160,7 +165,9 @@ static int groups(struct job *j, const char *subsystems, const struct job_limits
 		}
 		return wanted && e->code == EX_PERM ? err_prefix(e, "%s needs a control group", what) : -1;
 	}
-	if (limits_apply(j, l, e) == 0)
+	if (fault("job-made"))
+		err_set(e, EX_FAILED, "fault job-made");
+	else if (limits_apply(j, l, e) == 0)
 		return 0;
 	cgroup_remove(&j->cg, NULL);
 	j->cg.n = 0;

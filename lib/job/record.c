@@ -35,7 +35,7 @@ struct field { const char *key; enum field_type type; size_t off; };
 #define FIELD(key, type, member) { key, type, offsetof(struct job, member) }
 
 static const struct field fields[] = {
-	FIELD("UID", F_ID, uid), FIELD("GID", F_ID, gid),
+	FIELD("OWNER_UID", F_ID, uid), FIELD("OWNER_GID", F_ID, gid),
 	FIELD("SUPERVISOR", F_PID, supervisor), FIELD("SUPERVISOR_START", F_U64, supervisor_start),
 	FIELD("MAIN", F_PID, main), FIELD("MAIN_START", F_U64, main_start),
 	FIELD("SESSION", F_PID, session), FIELD("NSINIT", F_PID, nsinit),
@@ -46,6 +46,7 @@ static const struct field fields[] = {
 	FIELD("CHECKPOINTER", F_STR, checkpointer),
 	FIELD("SUBSYSTEMS", F_STR, subsystems), FIELD("LIMITS", F_STR, limits),
 	FIELD("TMP", F_STR, tmp), FIELD("TMP_KIND", F_STR, tmp_kind),
+	FIELD("CGROUP_ID", F_U64, cg.id),
 	FIELD("WALL_MS", F_U64, usage.wall_ms),
 	FIELD("CPU_USER_US", F_U64, usage.cpu_user_us), FIELD("CPU_SYS_US", F_U64, usage.cpu_sys_us),
 };
@@ -280,7 +281,7 @@ static int get_line(struct job *j, const struct rec_field *f, struct err *e)
 		strcpy(j->mark, f->val);
 		return 0;
 	}
-	if (strncmp(f->key, "CGROUP_", 7) == 0)
+	if (strncmp(f->key, "CGROUP_", 7) == 0 && strcmp(f->key, "CGROUP_ID") != 0)
 		return get_group(j, f, e);
 	return get_field(j, f, e) < 0 ? -1 : 0; /* keys of a newer version are passed over */
 }

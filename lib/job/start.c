@@ -1,5 +1,6 @@
 #include "job/start.h"
 #include "common/cleanup.h"
+#include "common/log.h"
 #include "common/num.h"
 #include "job/internal.h"
 #include <fcntl.h>
@@ -15,6 +16,9 @@
 
 #ifndef CLONE_INTO_CGROUP
 #define CLONE_INTO_CGROUP 0x200000000ULL
+#endif
+#ifndef CLOSE_RANGE_CLOEXEC
+#define CLOSE_RANGE_CLOEXEC (1U << 2)
 #endif
 
 /* ---- who ---- */
@@ -172,6 +176,10 @@ static void __attribute__((noreturn)) child_main(const struct child *c)
 		fail(c, S_SESSION, errno);
 	if (put_fd(o->in, 0) < 0 || put_fd(o->out, 1) < 0 || put_fd(o->err, 2) < 0)
 		fail(c, S_STDIO, errno);
+	/* A detached job has nothing to do with its starter any more: pipes of a batch system or a shell that leak into it
+	 * would keep their readers waiting, and lead outside a checkpoint. */
+	if (o->new_session)
+		syscall(SYS_close_range, 3u, ~0u, CLOSE_RANGE_CLOEXEC);
 	if (o->identity)
 		become(c, o->identity);
 	if (c->tmp && access(c->tmp, W_OK | X_OK) < 0)
@@ -305,12 +313,20 @@ int job_start(struct job *j, const struct job_start_opts *o, struct err *e)
 	close(take_fd(&rep[1]));
 	if (proc_stat_read(&st, pid, 0, e) < 0)
 		goto out;
+	if (fault("job-forked")) {
+		err_set(e, EX_FAILED, "fault job-forked");
+		goto out;
+	}
 	j->main = pid;
 	j->main_start = st.starttime;
 	if (o->new_session)
 		j->session = 0;
 	if (job_save_quick(j, e) < 0)
 		goto out;
+	if (fault("job-recorded")) {
+		err_set(e, EX_FAILED, "fault job-recorded");
+		goto out;
+	}
 	if (send(go[1], "", 1, MSG_NOSIGNAL) != 1) {
 		err_sys(e, "start");
 		goto out;

@@ -211,6 +211,8 @@ static int finish(struct loop *l, bool stopped, int *status, struct err *e)
 {
 	struct job *j = l->j;
 	kill_leftovers(l);
+	if (fault("job-ended")) /* only of use as job-ended:kill */
+		log_debug("job", "fault job-ended");
 	usage_of_children(l);
 	if (!stopped) {
 		j->exit_code = WIFEXITED(l->main_status) ? WEXITSTATUS(l->main_status) : -1;
@@ -235,6 +237,12 @@ int supervise(struct job *j, const struct supervise_opts *o, int *status, struct
 	for (;;) {
 		if (take_lock(&l, e) < 0)
 			return -1;
+		if (j->supervisor && j->supervisor != getpid()) {
+			/* stopped and brought back by somebody else already: the record and the groups in it are his */
+			job_unlock(j);
+			*status = EX_CKPT_STOPPED;
+			return 0;
+		}
 		bool stopped = j->state == JOB_STOPPED;
 		if (stopped || !o->wait_all || !members_left(&l)) {
 			int r = finish(&l, stopped, status, e);
