@@ -109,6 +109,66 @@ static int unmap_leaked(struct tracee *t, const struct stub_journal *j, struct e
 	return 0;
 }
 
+/* Looks for frames of handlers that interrupted the stub in [lo, hi): one at most is alive, but dead
+ * ones look alike. 1: found and patched. */
+static int patch_range(struct tracee *t, uint64_t lo, uint64_t hi, const struct stub_journal *j, struct err *e)
+{
+	enum { CHUNK = 8192 };
+	uint64_t w[CHUNK];
+	int found = 0;
+
+	for (lo &= ~7ull; lo + ARCH_FRAME_WORDS * 8 <= hi; lo += (CHUNK - ARCH_FRAME_WORDS) * 8) {
+		size_t n = hi - lo < sizeof(w) ? (size_t)(hi - lo) / 8 : CHUNK;
+
+		if (tracee_read(t, lo, w, n * 8, NULL) < 0)
+			return found;
+		for (size_t i = 0; i + ARCH_FRAME_WORDS <= n; i++) {
+			if (!arch_frame_is(w + i, t->stub_addr, j))
+				continue;
+			arch_frame_patch(w + i, j);
+			if (tracee_write(t, lo + i * 8, w + i, ARCH_FRAME_WORDS * 8, e) < 0)
+				return -1;
+			found = 1;
+		}
+	}
+	return found;
+}
+
+static const struct proc_map *map_of(const struct tracee *t, uint64_t addr)
+{
+	for (size_t i = 0; i < t->maps.n; i++)
+		if (addr >= t->maps.v[i].start && addr < t->maps.v[i].end)
+			return &t->maps.v[i];
+	return NULL;
+}
+
+/* A thread may be in a signal handler that interrupted the stub (signals come as soon as the exit path
+ * has put the mask back), and would return to what is about to be overwritten. The frame is on the
+ * stack of the handler now running, or below the stack pointer that the journal tells. */
+static int patch_frames(struct tracee *t, const struct stub_journal *j, struct err *e)
+{
+	const uint64_t reach = 1 << 20;
+	uint64_t top = arch_sp(&j->regs), lo;
+	const struct proc_map *m = map_of(t, top - 1);
+	int r = 0, found = 0;
+
+	if (m) {
+		lo = top - m->start > reach ? top - reach : m->start;
+		r = patch_range(t, lo, top, j, e);
+		found |= r;
+	}
+	for (size_t i = 0; i < t->nthr && r >= 0; i++) {
+		uint64_t sp = arch_sp(&t->thr[i].regs), hi;
+
+		if (t->thr[i].state != THREAD_STOPPED || !(m = map_of(t, sp)))
+			continue;
+		hi = m->end - sp > reach ? sp + reach : m->end;
+		r = patch_range(t, sp, hi, j, e);
+		found |= r;
+	}
+	return r < 0 ? -1 : found;
+}
+
 /* The journal of another version of xos: its registers cannot be read. */
 static int other_version(struct tracee *t, const struct stub_journal *j, struct err *e)
 {
@@ -146,12 +206,17 @@ int tracee_heal(struct tracee *t, struct err *e)
 		if (heal_thread(t, i, &j, e) < 0)
 			return err_prefix(e, "cannot heal what a dead tracer left");
 	}
-	if (!inside && !scratch_tagged(t, &j)) {
+	if (!inside) {
+		int patched = patch_frames(t, &j, e);
+
+		if (patched < 0)
+			return -1;
 		t->stub_written = true; /* wiped at the end */
-		return 0;
+		if (!patched && !scratch_tagged(t, &j))
+			return 0;
+		if (scratch_mapped(t, &j) && unmap_leaked(t, &j, e) < 0)
+			return -1;
 	}
-	if (!inside && unmap_leaked(t, &j, e) < 0)
-		return -1;
 	t->healed = true;
 	proc_maps_free(&t->maps);
 	return proc_maps_read(&t->maps, tracee_alive(t), false, e);

@@ -3,6 +3,7 @@
  * Victims: ../victim/ beside this program's directory, or $VICTIMS. */
 #include "tracee/internal.h"
 #include "tracee/tracee.h"
+#include <dirent.h>
 #include <fcntl.h>
 #include <libgen.h>
 #include <linux/sched.h>
@@ -231,9 +232,42 @@ static bool clean(pid_t pid)
 	return ok;
 }
 
+/* Snapshots and intermediaries that are still there: processes of the same program. */
+static unsigned left_over(const struct victim *v)
+{
+	unsigned n = 0;
+
+	for (int i = 0; i < 1000; i++) {
+		DIR *d = opendir("/proc");
+		struct dirent *de;
+		char exe[400], want[400];
+		pid_t p;
+
+		n = 0;
+		if (!d || !realpath(v->prog, want))
+			return 1;
+		while ((de = readdir(d)) != NULL) {
+			p = (pid_t)atoi(de->d_name);
+			struct proc_status s = { 0 };
+
+			if (p <= 0 || p == v->pid || proc_readlink(p, "exe", exe, sizeof(exe)) < 0 || strcmp(exe, want))
+				continue;
+			if (proc_status_read(&s, p, 0, NULL) < 0)
+				continue;
+			n += s.has_mm;
+			proc_status_free(&s);
+		}
+		closedir(d);
+		if (n == 0)
+			return 0;
+		sleep_us(1000);
+	}
+	return n;
+}
+
 static unsigned run(struct victim *v, enum way w, int n)
 {
-	unsigned harmed = 0, failed = 0, leaked = 0;
+	unsigned harmed = 0, failed = 0, leaked = 0, left = 0;
 	uint64_t eintr;
 
 	if (!start(v)) {
@@ -257,15 +291,17 @@ static unsigned run(struct victim *v, enum way w, int n)
 	if (!lives(v))
 		harmed++;
 	leaked = !clean(v->pid);
+	left = left_over(v);
 	eintr = v->counters > 1 ? v->count[EINTRS] : 0;
-	printf("%s - %s, %s: %d kills, %u harmed, %u tracers failed, %u scratch areas left", harmed || failed ? "not ok" : "ok",
-	       v->name, way_name[w], n, harmed, failed, leaked);
+	printf("%s - %s, %s: %d kills, %u harmed, %u tracers failed, %u scratch areas and %u processes left",
+	       harmed || failed || left || leaked ? "not ok" : "ok",
+	       v->name, way_name[w], n, harmed, failed, leaked, left);
 	if (v->counters > 1)
 		printf(", %llu spurious EINTR", (unsigned long long)eintr);
 	printf("\n");
 	fflush(stdout);
 	finish(v);
-	return harmed + failed;
+	return harmed + failed + left + leaked;
 }
 
 int main(int argc, char **argv)

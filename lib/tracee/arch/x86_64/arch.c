@@ -111,5 +111,35 @@ void arch_journal(struct stub_journal *j, const struct user_regs_struct *r)
 	j->regs = *r;
 }
 
+uint64_t arch_sp(const struct user_regs_struct *r) { return r->rsp; }
+
+/* struct sigcontext, asm/sigcontext.h */
+enum { F_R8, F_R9, F_R10, F_R11, F_R12, F_R13, F_R14, F_R15, F_RDI, F_RSI, F_RBP, F_RBX, F_RDX, F_RAX, F_RCX,
+       F_RSP, F_RIP, F_SIGMASK = 32 };
+_Static_assert(F_SIGMASK + 1 == ARCH_FRAME_WORDS, "signal frame");
+
+bool arch_frame_is(const uint64_t *w, uint64_t stub, const struct stub_journal *j)
+{
+	return w[F_RIP] - stub < STUB_CODE && w[F_RSP] == j->regs.rsp && w[F_RBP] == j->regs.rbp &&
+	       w[F_R13] == j->regs.r13 && w[F_R14] == j->regs.r14 && w[F_R15] == j->regs.r15;
+}
+
+void arch_frame_patch(uint64_t *w, const struct stub_journal *j)
+{
+	w[F_RAX] = j->rax;
+	w[F_RBX] = j->rbx;
+	w[F_RCX] = j->rcx;
+	w[F_RDX] = j->rdx;
+	w[F_RSI] = j->rsi;
+	w[F_RDI] = j->rdi;
+	w[F_R8] = j->r8;
+	w[F_R9] = j->r9;
+	w[F_R10] = j->r10;
+	w[F_R11] = j->r11;
+	w[F_R12] = j->r12;
+	w[F_RIP] = j->rip;
+	w[F_SIGMASK] = j->mask; /* the rendezvous signal has a handler in programs that catch everything */
+}
+
 uint64_t arch_rendezvous_off(void) { return off(xos_stub_exit); }
 bool arch_in_exit(uint64_t o) { return o >= off(xos_stub_exit) && o < off(xos_stub_walk); }

@@ -36,6 +36,12 @@ void arch_to_call(struct user_regs_struct *r, uint64_t insn, long nr, uint64_t a
 long arch_result(const struct user_regs_struct *r);
 /* Fills the journal's registers. */
 void arch_journal(struct stub_journal *j, const struct user_regs_struct *r);
+/* Registers and mask as a signal frame holds them (struct sigcontext and uc_sigmask). Is this the
+ * frame of a handler that interrupted the stub of journal j? Then _patch lets it return where j leads. */
+enum { ARCH_FRAME_WORDS = 33 };
+bool arch_frame_is(const uint64_t *w, uint64_t stub, const struct stub_journal *j);
+void arch_frame_patch(uint64_t *w, const struct stub_journal *j);
+uint64_t arch_sp(const struct user_regs_struct *r);
 /* Offset of the address where a thread stands at the rendezvous. */
 uint64_t arch_rendezvous_off(void);
 /* The thread is on its way out of the stub. */
