@@ -50,10 +50,13 @@ struct restart_run {
 	struct restart_opts o;
 	/* Called in each new process that has no parent inside the job, before it does anything: enters the job's group. */
 	int (*enter)(void *ctx);
+	/* Called when every process is complete and none runs yet; may be NULL. */
+	void (*before_run)(void *ctx);
 	void *ctx;
 	bool own_ns;
 	bool force_ns;                /* reserved for the caller: new namespaces were asked for */
 	/* results */
+	pid_t foreground;             /* group of the job that was in the foreground of its terminal, 0: none */
 	pid_t main;                   /* pid of the job's first process as seen by the caller */
 	struct pid_list roots;        /* children of the caller */
 };

@@ -117,6 +117,8 @@ static int parse_proc(struct restore *r, const struct rec *rec, struct err *e)
 	    rec_int(rec, "EXIT_SIGNAL", 0, 64, &p->exit_signal, e) || rec_u64_or(rec, "MAIN", 1, 0, &main, e))
 		return -1;
 	p->main = main;
+	if (rec_find(rec, "FOREGROUND") && rec_int(rec, "FOREGROUND", 0, PID_LIMIT, &r->foreground, e))
+		return -1;
 	if (rec_find(rec, "ZOMBIE")) {
 		p->zombie = true;
 		if (rec_int(rec, "ZOMBIE", 0, 0xffff, &p->exit_status, e))

@@ -188,6 +188,7 @@ static int make(struct restore *r, struct restart_run *run, struct err *e)
 
 static int note_roots(struct restore *r, struct restart_run *run, struct err *e)
 {
+	run->foreground = r->foreground;
 	for (size_t i = 0; i < r->nprocs; i++) {
 		struct rproc *p = r->procs[i];
 		if (p->helper || p->zombie)
@@ -212,11 +213,14 @@ int cr_restart(struct image *im, struct restart_run *run, struct err *e)
 		rc = plan_check_pids(r, e);
 	if (!rc)
 		rc = make(r, run, e) || note_roots(r, run, e) ? -1 : 0;
-	if (rc)
+	if (rc) {
 		tree_kill(r);
-	else
+	} else {
+		if (run->before_run)
+			run->before_run(run->ctx);
 		/* All are disarmed: what fails now is at most a process that ended at once. */
 		each(r, "", release, NULL);
+	}
 	restore_free(r);
 	return rc;
 }

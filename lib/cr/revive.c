@@ -26,6 +26,7 @@ struct revive {
 	struct job *j;
 	struct cgroup_entry entry;
 	bool in_group;
+	struct restart_run run;
 };
 
 /* ---- the image ---- */
@@ -125,6 +126,7 @@ static int end_running(struct revive *v, struct err *e)
 		}
 	}
 	job_free(old);
+	job_wait_unsupervised(v->o->state_dir, v->r->id);
 	return rc;
 }
 
@@ -187,13 +189,34 @@ static int enter(void *ctx)
 	return v->in_group ? cgroup_entry_enter(&v->entry) : 0;
 }
 
+/* A job that had groups of its own on a terminal (a shell) gets the foreground of ours; we take it back at its end. The change
+ * comes before the job runs: it would be stopped for reading in the background otherwise. */
+static void foreground(pid_t pgid)
+{
+	sigset_t ttou, old;
+
+	sigemptyset(&ttou);
+	sigaddset(&ttou, SIGTTOU);
+	sigprocmask(SIG_BLOCK, &ttou, &old);
+	tcsetpgrp(0, pgid);
+	sigprocmask(SIG_SETMASK, &old, NULL);
+}
+
+static void before_run(void *ctx)
+{
+	struct revive *v = ctx;
+
+	if (v->run.foreground && !v->o->detach && tcgetpgrp(0) == getpgrp())
+		foreground(v->run.foreground);
+}
+
 static void fill_run(struct revive *v, struct restart_run *run)
 {
 	*run = (struct restart_run){
 		.o = { .subst = v->o->subst, .nsubst = v->o->nsubst, .reloc = v->o->reloc, .nreloc = v->o->nreloc,
 		       .trust = v->o->trust, .accept_changed = v->o->accept_changed, .tty = v->o->tty,
 		       .std = { 0, 1, 2 }, .image_owner = v->owner },
-		.enter = enter, .ctx = v, .force_ns = v->o->new_ns || revive_needs_ns(),
+		.enter = enter, .before_run = before_run, .ctx = v, .force_ns = v->o->new_ns || revive_needs_ns(),
 	};
 }
 
@@ -246,18 +269,18 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 {
 	struct supervise_signals sig;
 	struct supervise_opts so = { .job_control = !v->o->detach };
-	struct restart_run run;
+	struct restart_run *run = &v->run;
 	struct job *old = NULL;
 	int rc;
 
-	fill_run(v, &run);
+	fill_run(v, run);
 	if (end_running(v, e) || supervise_begin(&sig, e))
 		return -1;
 	rc = make_job(v, &old, e);
 	if (!rc && v->o->detach)
-		rc = detached_stdio(v, &run, e);
+		rc = detached_stdio(v, run, e);
 	if (!rc)
-		rc = bring_back(v, &run, e);
+		rc = bring_back(v, run, e);
 	if (!rc)
 		rc = job_save(v->j, e);
 	image_free(v->im);
@@ -268,7 +291,7 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 	if (v->in_group)
 		cgroup_entry_close(&v->entry);
 	if (v->o->detach)
-		close_std(&run);
+		close_std(run);
 	if (rc)
 		return -1;
 	if (ready >= 0) {
@@ -281,8 +304,11 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 			dup2(null, i);
 		cleanup_fd(&null);
 	}
-	pid_list_free(&run.roots);
-	return supervise(v->j, &so, status, e);
+	pid_list_free(&run->roots);
+	rc = supervise(v->j, &so, status, e);
+	if (run->foreground && !v->o->detach)
+		foreground(getpgrp());
+	return rc;
 }
 
 static int hear(int fd, pid_t child, struct revive *v, struct err *e)
@@ -335,12 +361,12 @@ static int run_detached(struct revive *v, int *status, struct err *e)
 static int check(struct revive *v, struct err *e)
 {
 	const struct image_member *m = image_find(v->im, "profile");
-	struct restart_run run;
+	struct restart_run *run = &v->run;
 
 	if (m && m->text && profile_check(m->text, &v->r->profile_misfits, e))
 		return err_is_set(e) ? -1 : err_set(e, EX_MISFIT, "this node does not fit the image's profile");
-	fill_run(v, &run);
-	return cr_restart_check(v->im, &run, e);
+	fill_run(v, run);
+	return cr_restart_check(v->im, run, e);
 }
 
 int revive_job(const struct revive_opts *o, struct revive_result *r, int *status, struct err *e)

@@ -156,6 +156,9 @@ int save_job(const struct save_opts *o, struct save_result *r, struct err *e)
 		rc = job_finish(c.j, JOB_STOPPED, e);
 	if (c.j) {
 		job_unlock(c.j);
+		/* So that a restart may follow at once. */
+		if (!rc && o->after == CKPT_KILL && !o->check_only)
+			job_wait_unsupervised(o->state_dir, r->identifier);
 		job_free(c.j);
 	}
 	return rc ? err_prefix(e, o->id ? "job %s" : "%s", o->id ? o->id : r->identifier) : 0;

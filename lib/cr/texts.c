@@ -126,6 +126,15 @@ static struct dproc *main_of(struct dump *d, pid_t pid)
 	return main;
 }
 
+/* The group of the job that is in the foreground of a terminal outside; 0: none. */
+static pid_t foreground(struct dump *d, const struct dproc *main)
+{
+	for (size_t i = 0; i < d->nprocs && main->stat.tpgid > 0; i++)
+		if (d->procs[i]->stat.pgrp == main->stat.tpgid)
+			return d->procs[i]->vpgid;
+	return 0;
+}
+
 static void global(struct buf *b, struct dump *d, const struct ckpt_opts *o)
 {
 	struct dproc *main = main_of(d, o->main);
@@ -143,6 +152,8 @@ static void global(struct buf *b, struct dump *d, const struct ckpt_opts *o)
 			rec_put_i64(b, "ZOMBIE", p->stat.exit_code);
 		if (p == main)
 			rec_put_u64(b, "MAIN", 1);
+		if (p == main && !p->vsid && foreground(d, p))
+			rec_put_i64(b, "FOREGROUND", foreground(d, p));
 		rec_put_str(b, "COMM", p->stat.comm);
 		rec_end(b);
 	}

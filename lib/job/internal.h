@@ -8,6 +8,8 @@
 int job_set_str(char **field, const char *s, struct err *e);
 /* Reads STATE/jobs/ID/job over j's fields; EX_NOSUCH when there is none. */
 int job_record_load(struct job *j, struct err *e);
+/* renameat2(2) within one directory, which musl has no wrapper for. */
+int job_rename(int dir, const char *from, const char *to, unsigned flags);
 void job_record_clear(struct job *j);     /* fields of the record back to those of a new job */
 int64_t job_now(void);                     /* seconds since the epoch */
 /* CLOCK_MONOTONIC */

@@ -8,10 +8,12 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <pwd.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 
 enum { RECORD_MAX = 1 << 20 };
 
@@ -156,11 +158,16 @@ int job_save(struct job *j, struct err *e)
 	return 0;
 }
 
+int job_rename(int dir, const char *from, const char *to, unsigned flags)
+{
+	return (int)syscall(SYS_renameat2, dir, from, dir, to, flags);
+}
+
 /* Renames over the record. By exchange where it can, because ext4 flushes a new file that replaces another by rename
  * (auto_da_alloc), which takes longer than the start of a program. */
 static int swap_in(int dir, const char *tmp)
 {
-	if (renameat2(dir, tmp, dir, "job", RENAME_EXCHANGE) == 0) {
+	if (job_rename(dir, tmp, "job", RENAME_EXCHANGE) == 0) {
 		unlinkat(dir, tmp, 0); /* the old record */
 		return 0;
 	}

@@ -7,6 +7,7 @@
 #include <ctype.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -164,7 +165,7 @@ static int give_name(struct job_newversion *nv, const char *name)
 {
 	char self[64];
 	if (nv->tmp[0]) {
-		if (renameat2(nv->dir, nv->tmp, nv->dir, name, RENAME_NOREPLACE) == 0)
+		if (job_rename(nv->dir, nv->tmp, name, RENAME_NOREPLACE) == 0)
 			return 0;
 		return errno == EINVAL ? renameat(nv->dir, nv->tmp, nv->dir, name) : -1;
 	}
@@ -200,12 +201,11 @@ void job_version_abort(struct job_newversion *nv)
 int job_version_prune(const char *state_dir, const char *id, size_t keep, struct err *e)
 {
 	char path[PATH_MAX];
-	uint64_t *v = NULL;
+	AUTO_FREE uint64_t *v = NULL;
 	size_t n;
 	int r = 0;
-	if (dir_path(state_dir, id, path, sizeof path, e) < 0 || job_versions(state_dir, id, &v, &n, e) < 0)
+	if (dir_path(state_dir, id, path, sizeof path, e) < 0 || job_versions_in(path, &v, &n, e) < 0)
 		return -1;
-	AUTO_FREE uint64_t *owned = v;
 	if (n <= keep)
 		return 0;
 	AUTO_FD int dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);

@@ -122,6 +122,22 @@ static int ext_dump_op(struct dump *d, struct dfile *f, struct err *e)
 	return 0;
 }
 
+static bool is_terminal(const char *path)
+{
+	return path && (!strncmp(path, "/dev/pts/", 9) || !strncmp(path, "/dev/tty", 8) || !strcmp(path, "/dev/console"));
+}
+
+/* With -t every terminal, without it one that is no stdio, becomes the one that the restart runs on. */
+static int open_terminal(struct rfile *f, const char *path, uint64_t flags, struct err *e)
+{
+	f->fd = open("/dev/tty", ((int)flags & (O_ACCMODE | O_NONBLOCK)) | O_CLOEXEC | O_NOCTTY);
+	if (f->fd >= 0)
+		return 0;
+	err_set(e, EX_MISFIT, "%s was a terminal, and the restart has none", path);
+	err_hint(e, "run xrestart on a terminal, or say what to connect it to with -S %u=PATH", f->id);
+	return -1;
+}
+
 int ext_open(struct restore *r, struct rfile *f, struct err *e)
 {
 	char id[16];
@@ -144,6 +160,8 @@ int ext_open(struct restore *r, struct rfile *f, struct err *e)
 		f->fd = open(to, ((int)flags & (O_ACCMODE | O_APPEND | O_NONBLOCK)) | O_CLOEXEC | O_NOCTTY);
 		return f->fd < 0 ? err_sys(e, "-S %s=%s: cannot open it", id, to) : 0;
 	}
+	if (is_terminal(path) && (std == 3 || r->o->tty))
+		return open_terminal(f, path, flags, e);
 	if (std == 3) {
 		err_set(e, EX_MISFIT, "%s led outside the job and is no stdin, stdout or stderr", path ? path : "a file");
 		err_hint(e, "say what to connect it to with -S %s=PATH or -S %s=fd:N", id, id);

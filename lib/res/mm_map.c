@@ -111,11 +111,10 @@ static void map_private(struct restore *r, struct rproc *p, const struct rvma *v
 static void map_shared(struct restore *r, struct rproc *p, const struct rvma *v)
 {
 	const struct rshm *s = &r->shm[v->obj - 1];
-	int fd = s->file ? r->files[s->file - 1].fd : s->fd;
 
 	if (s->memfd) {
 		call(p, "mmap memfd", SYS_mmap, v->start, v->end - v->start, (uint64_t)v->prot, MAP_SHARED | MAP_FIXED_NOREPLACE,
-		     (uint64_t)fd, v->offset);
+		     (uint64_t)s->fd, v->offset);
 		return;
 	}
 	call(p, "mremap", SYS_mremap, r->temp + s->off + v->offset, 0, v->end - v->start, MREMAP_MAYMOVE | MREMAP_FIXED, v->start, 0);

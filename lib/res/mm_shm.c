@@ -288,6 +288,23 @@ static int load(struct restore *r, size_t i, char *base, int fd, struct err *e)
 	return rc;
 }
 
+/* Mapping a memfd that the job has open needs a descriptor that may write, whatever the job's own may; where a seal
+ * forbids it, the mappings are read-only too. */
+static int reopen(struct restore *r, struct rshm *s, struct err *e)
+{
+	char path[64];
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", r->files[s->file - 1].fd);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	if (fd < 0)
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return err_sys(e, "cannot open a memfd again");
+	s->fd = restore_high_fd(r, fd);
+	return s->fd < 0 ? err_sys(e, "cannot keep a memfd") : 0;
+}
+
 static int make_one(struct restore *r, size_t i, struct err *e)
 {
 	struct rshm *s = &r->shm[i];
@@ -297,7 +314,7 @@ static int make_one(struct restore *r, size_t i, struct err *e)
 	char *p;
 
 	if (s->file)
-		return 0;
+		return reopen(r, s, e);
 	if (!s->memfd) {
 		p = mmap((void *)(uintptr_t)(r->temp + s->off), s->size, PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | (huge ? MAP_HUGETLB | huge << MAP_HUGE_SHIFT : 0), -1, 0);

@@ -159,6 +159,7 @@ struct restore {
 	struct restart_opts *o;
 	struct rproc **procs; size_t nprocs;
 	struct rproc **bypid; size_t nbypid;    /* the same, by PID */
+	pid_t foreground;                       /* the group that was in the foreground of a terminal outside, 0 */
 	pid_t next_passing;                     /* where the search for an unused PID goes on */
 	bool check_only;                        /* nothing outside may be changed, files neither */
 	struct rfile *files; size_t nfiles;     /* [id-1] */
