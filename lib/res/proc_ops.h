@@ -29,7 +29,7 @@ extern const struct res_ops res_comm;
 extern const struct res_ops res_sched;
 extern const struct res_ops res_seccomp;
 extern const struct res_ops res_creds;
-extern const struct res_ops res_thread;       /* thread.c: robust list, tid address, altstack, rseq */
+extern const struct res_ops res_thread;       /* thread.c: robust list, tid address, altstack, memory policy, rseq */
 extern const struct res_ops res_posix_timer;
 extern const struct res_ops res_itimer;
 
@@ -39,6 +39,13 @@ extern const char *const res_proc_types[];
 /* The late part of timers: sigpending calls them. */
 int posix_timer_arm(struct rproc *p, struct err *e);
 int itimer_arm(struct rproc *p, struct err *e);
+
+/* mempolicy.c, part of thread.c: queue the question, write the record after the run. */
+struct mempolicy_read { size_t call; uint64_t mode, mask; };
+void mempolicy_ask(struct remote *rem, struct mempolicy_read *q);
+void mempolicy_put(struct remote *rem, const struct mempolicy_read *q, struct buf *out);
+int mempolicy_verify(struct rproc *p, const struct rthread *th, struct err *e);
+int mempolicy_restore(struct rproc *p, const struct rthread *th, struct err *e);
 
 /* ---- proc_util.c: for these files only ---- */
 struct remote *thread_rem(const struct dproc *p, const struct dthread *th); /* the leader has p->rem */

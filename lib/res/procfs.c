@@ -6,6 +6,7 @@
 #include "common/cleanup.h"
 
 #include <string.h>
+#include <time.h>
 
 struct proc_file {
 	const char *type;              /* of its record, and file name */
@@ -16,7 +17,7 @@ static const struct proc_file files[] = {
 	{ "oom_score_adj", 10, -1000, 1000 },
 	{ "coredump_filter", 16, 0, 0x1ff },
 };
-enum { NFILES = sizeof files / sizeof files[0], NICE_MIN = -20, NICE_MAX = 19 };
+enum { NFILES = sizeof files / sizeof files[0], NICE_MIN = -20, NICE_MAX = 19, AUTOGROUP_TRIES = 500 };
 
 /* "/autogroup-123 nice 5" */
 static int autogroup_read(pid_t pid, int *nice, bool *have, struct err *e)
@@ -104,6 +105,21 @@ static int file_restore(struct rproc *p, const struct proc_file *f, struct err *
 	return 0;
 }
 
+/* The kernel lets the unprivileged set one every 100 ms only. */
+static int autogroup_write(pid_t pid, const char *text)
+{
+	const struct timespec wait = { 0, 20 * 1000 * 1000 };
+
+	for (int i = 0; i < AUTOGROUP_TRIES; i++) {
+		if (proc_write(pid, "autogroup", text) == 0)
+			return 0;
+		if (errno != EAGAIN)
+			return -1;
+		nanosleep(&wait, NULL);
+	}
+	return -1;
+}
+
 static int procfs_restore(struct restore *r, struct rproc *p, struct err *e)
 {
 	struct rec rec;
@@ -121,7 +137,7 @@ static int procfs_restore(struct restore *r, struct rproc *p, struct err *e)
 	if (!have || now == nice) /* without autogroups nobody has such a value */
 		return 0;
 	snprintf(text, sizeof text, "%d", nice);
-	if (proc_write(p->t->pid, "autogroup", text) < 0)
+	if (autogroup_write(p->t->pid, text) < 0)
 		return err_sys(e, "cannot set the autogroup's nice value to %d", nice);
 	return 0;
 }

@@ -58,16 +58,18 @@ static int thread_dump_thread(struct dump *d, struct dproc *p, struct dthread *t
 	struct remote *rem = thread_rem(p, th);
 	uint64_t stack, address, tid_address, head = 0;
 	size_t len = 0, call, securebits;
+	struct mempolicy_read policy;
 	struct prctl_read values;
 	struct altstack s;
 
-	if (remote_room(rem, PRCTL_MAX, PRCTL_MAX * 16 + 64, e) < 0)
+	if (remote_room(rem, PRCTL_MAX, PRCTL_MAX * 16 + 256, e) < 0)
 		return -1;
 	stack = remote_put(rem, NULL, sizeof s);
 	address = remote_put(rem, NULL, sizeof tid_address);
 	remote_call(rem, "sigaltstack", REMOTE_MUST, SYS_sigaltstack, 0, stack, 0, 0, 0, 0);
 	call = remote_call(rem, "prctl", REMOTE_ANY, SYS_prctl, PR_GET_TID_ADDRESS, address, 0, 0, 0, 0);
 	securebits = remote_call(rem, "prctl", REMOTE_ANY, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0, 0, 0);
+	mempolicy_ask(rem, &policy);
 	prctl_ask_thread(rem, &values);
 	if (remote_run(rem, e) < 0)
 		return -1;
@@ -79,6 +81,7 @@ static int thread_dump_thread(struct dump *d, struct dproc *p, struct dthread *t
 		return err_sys(e, "get_robust_list");
 	thread_put(&p->out, th->t, tid_address, head);
 	altstack_put(&p->out, &s);
+	mempolicy_put(rem, &policy, &p->out);
 	prctl_put_thread(rem, &values, &p->out);
 	return creds_put_thread(p, th, remote_ret(rem, securebits), e);
 }
@@ -131,7 +134,7 @@ static int thread_verify(struct restore *r, struct rproc *p, struct err *e)
 	struct thread_state_ s;
 
 	for (size_t i = 0; i < p->nthr; i++)
-		if (thread_get(p, &p->thr[i], &s, e) < 0)
+		if (thread_get(p, &p->thr[i], &s, e) < 0 || mempolicy_verify(p, &p->thr[i], e) < 0)
 			return -1;
 	return 0;
 }
@@ -140,7 +143,7 @@ static int thread_restore_thread(struct restore *r, struct rproc *p, struct rthr
 {
 	struct thread_state_ s;
 
-	if (thread_get(p, th, &s, e) < 0 || remote_room(p->rem, 4, sizeof s.stack, e) < 0)
+	if (thread_get(p, th, &s, e) < 0 || mempolicy_restore(p, th, e) < 0 || remote_room(p->rem, 4, sizeof s.stack, e) < 0)
 		return -1;
 	remote_call(p->rem, "set_tid_address", REMOTE_MUST, SYS_set_tid_address, s.tid_address, 0, 0, 0, 0, 0);
 	remote_call(p->rem, "set_robust_list", REMOTE_MUST, SYS_set_robust_list, s.robust, ROBUST_LEN, 0, 0, 0, 0);

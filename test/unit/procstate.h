@@ -116,6 +116,8 @@ static void build_plain(void)
 	MUST(prctl(PR_SET_TSC, PR_TSC_SIGSEGV));
 	MUST(prctl(PR_SET_DUMPABLE, 0));
 	MUST(prctl(65 /* PR_SET_MDWE */, 1, 0, 0, 0));
+	if (syscall(SYS_get_mempolicy, NULL, NULL, 0, 0, 0) == 0)
+		MUST(syscall(SYS_set_mempolicy, 3 /* interleave */, &(unsigned long){ 1 }, 64));
 	MUST(personality(ADDR_NO_RANDOMIZE));
 	(void)prctl(PR_SET_SPECULATION_CTRL, 0, 4, 0, 0);
 }
