@@ -1,4 +1,5 @@
 /* The list of checkpoints, from description.txt of each version. */
+#include "common/buf.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/num.h"
@@ -13,7 +14,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { C_JOB, C_VERSION, C_KIND, C_TIME, C_SIZE, C_PAUSE, C_DESCRIPTION, NCOLS, CELL = 32, DESCRIPTION_RECORDS = 64 };
+enum { C_JOB, C_VERSION, C_KIND, C_TIME, C_SIZE, C_PAUSE, C_DESCRIPTION, NCOLS, CELL = 32, DESCRIPTION_RECORDS = 64, STAT_MAX = 4096 };
 
 static const struct table_col cols[NCOLS] = {
 	[C_JOB] = { "JOB", false, false, "job id" },
@@ -74,14 +75,55 @@ static bool date_seconds(const char *s, time_t *out)
 	return true;
 }
 
+/* The pause is known only when the image is written: xcheckpoint notes it beside the image, N.stat for N.tar. */
+static void pause_read(struct head *h, const char *image)
+{
+	AUTO_BUF struct buf b = BUF_INIT;
+	char path[PATH_MAX];
+	struct err ignore = ERR_INIT;
+	int n = (int)strlen(image) - 4;
+	if (h->pause[0] || n < 0)
+		return;
+	snprintf(path, sizeof path, "%.*s.stat", n, image);
+	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (fd >= 0 && buf_read_fd(&b, fd, STAT_MAX) == 0 && b.len)
+		head_parse(h, b.p, &ignore);
+}
+
+static const char *time_text(char *date, bool human)
+{
+	time_t when;
+	struct tm tm;
+	if (!date_seconds(date, &when) || !localtime_r(&when, &tm))
+		return NULL;
+	if (human)
+		strftime(date, CELL, "%Y-%m-%d %H:%M:%S", &tm);
+	else
+		snprintf(date, CELL, "%lld", (long long)when);
+	return date;
+}
+
+static const char *pause_text(char *pause, bool human)
+{
+	uint64_t us;
+	if (!pause[0] || num_u64(pause, UINT64_MAX / 2, &us) < 0)
+		return NULL;
+	if (human && us < 1000000)
+		snprintf(pause, CELL, "%" PRIu64 ".%" PRIu64 "ms", us / 1000, us % 1000 / 100);
+	else if (human)
+		num_duration_human(us / 1000, pause, CELL);
+	else
+		snprintf(pause, CELL, "%" PRIu64 ".%06u", us / 1000000, (unsigned)(us % 1000000));
+	return pause;
+}
+
 static int add_version(struct table *t, const char *id, uint64_t version, const char *path, bool human, struct err *bad)
 {
 	char num[CELL], size[CELL];
 	struct head h = { .description = NULL };
 	struct stat st;
-	const char *val[NCOLS] = { [C_JOB] = id, [C_VERSION] = num };
+	const char *val[NCOLS] = { [C_JOB] = id, [C_VERSION] = num, [C_SIZE] = size };
 	AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	snprintf(num, sizeof num, "%" PRIu64, version);
 	if (fd < 0 || fstat(fd, &st) < 0) {
 		if (errno != ENOENT) { /* pruned meanwhile otherwise */
 			err_sys(bad, "%s", path);
@@ -89,36 +131,21 @@ static int add_version(struct table *t, const char *id, uint64_t version, const 
 		}
 		return 0;
 	}
+	snprintf(num, sizeof num, "%" PRIu64, version);
 	if (human)
 		num_size_human((uint64_t)st.st_size, size, sizeof size);
 	else
 		snprintf(size, sizeof size, "%" PRIu64, (uint64_t)st.st_size);
-	val[C_SIZE] = size;
 	if (head_read(&h, fd, bad) < 0) {
 		err_prefix(bad, "%s", path);
 		log_err(bad);
 		snprintf(h.kind, CELL, "unreadable");
+	} else {
+		pause_read(&h, path);
 	}
 	val[C_KIND] = h.kind[0] ? h.kind : NULL;
-	time_t when;
-	uint64_t us;
-	struct tm tm;
-	if (date_seconds(h.date, &when) && localtime_r(&when, &tm)) {
-		if (human)
-			strftime(h.date, CELL, "%Y-%m-%d %H:%M:%S", &tm);
-		else
-			snprintf(h.date, CELL, "%lld", (long long)when);
-		val[C_TIME] = h.date;
-	}
-	if (num_u64(h.pause, UINT64_MAX / 2, &us) == 0 && h.pause[0]) {
-		if (human && us < 1000000)
-			snprintf(h.pause, CELL, "%" PRIu64 ".%" PRIu64 "ms", us / 1000, us % 1000 / 100);
-		else if (human)
-			num_duration_human(us / 1000, h.pause, CELL);
-		else
-			snprintf(h.pause, CELL, "%" PRIu64 ".%06u", us / 1000000, (unsigned)(us % 1000000));
-		val[C_PAUSE] = h.pause;
-	}
+	val[C_TIME] = time_text(h.date, human);
+	val[C_PAUSE] = pause_text(h.pause, human);
 	val[C_DESCRIPTION] = h.description;
 	int r = table_row(t, val);
 	free(h.description);
