@@ -233,7 +233,7 @@ int tracee_attach(struct tracee **out, pid_t pid, struct err *e)
 		int r = errno == ESRCH ? err_set(e, EX_NOSUCH, "there is no such process") :
 				       err_sys(e, "cannot open a pidfd");
 
-		if (errno == EINVAL)
+		if (errno == EINVAL || errno == ENOENT)
 			r = err_set(e, EX_NOSUCH, "is a thread, not a process");
 		tracee_free(t);
 		return r;

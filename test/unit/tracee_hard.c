@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <time.h>
 
 static int bad, rounds = 200;
@@ -94,6 +95,13 @@ static int one_call(struct tracee *t, size_t i)
 	if (remote_end(r, &e) < 0)
 		return -1;
 	return ret == t->thr[i].tid ? 0 : err_set(&e, EX_FAILED, "gettid gave %ld", ret);
+}
+
+static void spinner(void)
+{
+	sh->step = 1;
+	for (;;)
+		sh->count++;
 }
 
 /* ---- births of all kinds ---- */
@@ -469,6 +477,96 @@ static const char *test_rseq(void)
 	return NULL;
 }
 
+/* ---- no memory, and death in the middle ---- */
+static void full(void)
+{
+	struct rlimit l = { 1 << 20, 1 << 20 };
+
+	setrlimit(RLIMIT_AS, &l); /* less than it has: every mmap fails */
+	sh->step = 1;
+	for (;;)
+		sh->count++;
+}
+static const char *test_full(void)
+{
+	pid_t p = start(full);
+	struct remote *r;
+	struct tracee *t;
+
+	for (int i = 0; i < 3; i++) {
+		struct user_regs_struct regs;
+
+		TRY(stop(&t, p, NULL));
+		CHECK(remote_begin(&r, t, 0, &e) < 0 && strstr(e.msg, "memory"));
+		err_clear(&e);
+		CHECK(t->thr[0].state == THREAD_STOPPED);
+		CHECK(pt(XPT_GETREGS, p, 0, &regs) == 0 && memcmp(&regs, &t->thr[0].regs, sizeof(regs)) == 0);
+		TRY(tracee_detach(t, &e));
+		CHECK(moves(&sh->count));
+	}
+	end(p);
+	return NULL;
+}
+
+static void locked(void)
+{
+	struct rlimit l = { 64 << 20, 64 << 20 };
+
+	setrlimit(RLIMIT_MEMLOCK, &l);
+	if (mlockall(MCL_CURRENT | MCL_FUTURE) < 0)
+		sh->fail = 1;
+	sh->step = 1;
+	for (;;)
+		sh->count++;
+}
+static const char *test_locked(void)
+{
+	pid_t p = start(locked);
+	struct tracee *t;
+
+	if (sh->fail) {
+		end(p);
+		return "SKIP may not lock memory here";
+	}
+	TRY(stop(&t, p, NULL));
+	TRY(one_call(t, 0));
+	TRY(tracee_detach(t, &e));
+	CHECK(moves(&sh->count));
+	end(p);
+	return NULL;
+}
+
+static const char *test_killed(void)
+{
+	for (int i = 0; i < 40; i++) {
+		pid_t p = start(spinner), z;
+		struct tracee *t;
+		struct remote *r;
+		int st;
+
+		TRY(stop(&t, p, NULL));
+		TRY(remote_begin(&r, t, 0, &e));
+		z = fork();
+		if (z == 0) {
+			sleep_us(i * 20);
+			kill(p, SIGKILL);
+			_exit(0);
+		}
+		for (;;) {
+			remote_call(r, "getpid", REMOTE_MUST, SYS_getpid, 0, 0, 0, 0, 0, 0);
+			if (remote_run(r, &e) < 0)
+				break;
+		}
+		err_clear(&e);
+		remote_end(r, &e);
+		tracee_detach(t, NULL);
+		waitpid(z, NULL, 0);
+		err_clear(&e);
+		CHECK(kill(p, 0) == 0 ? waitpid(p, &st, 0) == p && WIFSIGNALED(st) : true);
+	}
+	return NULL;
+}
+
 /* ---- state from outside ---- */
 static void blocked(void)
 {
@@ -523,6 +621,9 @@ int main(int argc, char **argv)
 	report("a program that catches everything", test_caught());
 	report("seccomp filter", test_seccomp());
 	report("restartable sequences", test_rseq());
+	report("no memory for the scratch area", test_full());
+	report("locked memory", test_locked());
+	report("killed in the middle", test_killed());
 	report("waiting in vfork", test_vfork());
 	report("fork, spawn and threads all the time", test_churn());
 	return bad != 0;
