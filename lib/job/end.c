@@ -70,9 +70,8 @@ int job_end(struct job *j, int sig, int64_t grace_ms, struct err *e)
 		return 0;
 	if (j->state == JOB_STOPPED)
 		return wait_record(j, e);
-	if (job_kill(j, sig, e) < 0)
-		return -1;
-	if (sig != SIGKILL && job_frozen(j) && sig != SIGSTOP && job_freeze(j, false, e) < 0)
+	bool frozen = sig != SIGKILL && sig != SIGSTOP && job_frozen(j); /* asked before: a signal makes v2 flicker */
+	if (job_kill(j, sig, e) < 0 || (frozen && job_freeze(j, false, e) < 0))
 		return -1;
 	if (sig != SIGKILL) {
 		if (grace_ms < 0)
