@@ -187,6 +187,7 @@ int cr_checkpoint(const struct ckpt_opts *o, struct ckpt_result *res, struct err
 	files_free(d);
 	members_free(d);
 	buf_free(&d->refusals);
+	free(d->groups);
 	free(d);
 	return rc;
 }

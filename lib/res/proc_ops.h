@@ -3,7 +3,7 @@
  *
  * The order of the table (late() goes through it backwards, see cr/restart.c):
  *
- *     unsupported, ns, umask, sigaction, procfs, rlimit, comm, sched, seccomp, creds, prctl, thread,
+ *     unsupported, ns, ctty, umask, fs, sigaction, procfs, rlimit, comm, sched, seccomp, creds, prctl, thread,
  *     sigpending, posix_timer, itimer
  *
  * restore_thread(): scheduling needs the restorer's credentials, so it comes before creds (as oom_score_adj and raised
@@ -19,7 +19,9 @@
 
 extern const struct res_ops res_unsupported;  /* unsupported.c: what cannot be restored, refused by name */
 extern const struct res_ops res_ns;           /* ns.c: namespaces, and what processes or threads share unusually */
+extern const struct res_ops res_member_group; /* member_group.c: no group below the job's */
 extern const struct res_ops res_umask;
+extern const struct res_ops res_fs;           /* fs.c: working and root directory */
 extern const struct res_ops res_sigaction;
 extern const struct res_ops res_sigpending;
 extern const struct res_ops res_procfs;       /* procfs.c: oom_score_adj, coredump_filter, autogroup nice */

@@ -95,6 +95,7 @@ struct dump {
 	struct raw_pending *raws; size_t nraws; /* raw members, written after the texts: dump_raw_fd */
 	struct progress *progress;     /* NULL: none */
 	bool own_ns;                   /* members live in PID (and user) namespaces that xrestart made */
+	char *groups;                  /* control groups of the first member: member_group.c */
 	pid_t above;                   /* who started the job's supervisor, 0: not known */
 	pid_t nsinit;                  /* its first process, not a member; 0 */
 };
