@@ -218,6 +218,16 @@ static int all_threads(struct collect *c, int64_t deadline_ms, struct err *e)
 	return stop_vforked(c, e);
 }
 
+/* For an auto-attached child: it has the options of its parent, which are not known here. */
+static bool suspend_seccomp(struct tracee *t)
+{
+	for (size_t i = 0; i < t->nthr; i++)
+		if (t->thr[i].state == THREAD_STOPPED &&
+		    pt(XPT_SETOPTIONS, t->thr[i].tid, 0, (void *)(long)(XPT_OPTIONS | XPT_O_SUSPEND_SECCOMP)) < 0)
+			return false;
+	return true;
+}
+
 static int read_status(struct tracee *t, struct err *e)
 {
 	struct proc_status s = { 0 };
@@ -225,7 +235,7 @@ static int read_status(struct tracee *t, struct err *e)
 	if (proc_status_read(&s, tracee_alive(t), 0, e) < 0)
 		return -1;
 	t->caught = s.sigcgt;
-	if (s.seccomp == 0)
+	if (s.seccomp == 0 || (t->seccomp_unsuspended && suspend_seccomp(t)))
 		t->seccomp_unsuspended = false;
 	proc_status_free(&s);
 	return 0;

@@ -1,5 +1,19 @@
 /* session: one thread inside the stub. The order of the steps is what makes the death of the tracer
- * harmless at every instant; see HACKING.md, "Self-healing". */
+ * harmless at every instant:
+ *
+ *   1. stub and journal are written to the tail                    (dead here: nothing happened)
+ *   2. SETREGS, rip at the stub, is the commit point               (dead: the stub runs to its end by itself:
+ *                                                                   mmap, a signal nobody sees, munmap, mask, registers)
+ *   3. only then is the mask blocked                               (dead: the exit path puts it back)
+ *   4. the stub sends itself the rendezvous signal: a stop with a tracer, nothing without one.
+ *      rip then stands at the exit path, so that the default is always to leave
+ *   5. a batch: write the array while rip is at the exit path, SETREGS to the walker, CONT
+ *   6. the end: stop at the entry of the exit path's munmap, interrupt, and at the event stop behind it
+ *      mask first, then all registers with orig_rax: the kernel applies its own restart rules later
+ *   7. the tail is wiped at the detach, when nobody is inside
+ *
+ * Without the tracer the exit path puts the mask back before the registers, so a handler may run on top of
+ * it: heal.c looks for such frames. Signals are handled in pt.h's way: stops are not consumed. */
 #include "tracee/internal.h"
 #include <string.h>
 #include <time.h>

@@ -128,6 +128,33 @@ static const char *test_batch(void)
 	return NULL;
 }
 
+/* Where the vDSO has no room the stub goes to the tail of another executable mapping. */
+static const char *test_no_vdso(void)
+{
+	pid_t p = start(spinner);
+	struct tracee *t;
+	struct remote *r;
+	uint64_t vdso = 0;
+	long ret;
+
+	TRY(stop(&t, p));
+	for (size_t i = 0; i < t->maps.n; i++)
+		if (strcmp(t->maps.v[i].path, "[vdso]") == 0) {
+			vdso = t->maps.v[i].start;
+			t->maps.v[i].x = false;
+		}
+	t->stub_addr = 0;
+	TRY(remote_begin(&r, t, 0, &e));
+	CHECK(t->stub_addr && (t->stub_addr < vdso || t->stub_addr > vdso + 65536));
+	TRY(remote_one(r, "getpid", &ret, &e, SYS_getpid, 0, 0, 0, 0, 0, 0));
+	CHECK(ret == p);
+	TRY(remote_end(r, &e));
+	TRY(tracee_detach(t, &e));
+	CHECK(runs());
+	end(p);
+	return NULL;
+}
+
 static const char *test_refusals(void)
 {
 	struct tracee *t, *t2;
@@ -628,6 +655,7 @@ int main(void)
 	sh = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	payload_stack = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	report("remote batch", test_batch());
+	report("no room in the vDSO", test_no_vdso());
 	report("refusals", test_refusals());
 	report("nanosleep goes on, plain stop", test_interrupted(in_nanosleep, false, 0, 0, 0));
 	report("nanosleep goes on, remote calls", test_interrupted(in_nanosleep, true, 0, 0, 0));
