@@ -57,6 +57,9 @@ int restore_path(struct restore *r, const char *path, char *out, struct err *e)
 {
 	const char *best = NULL, *to = NULL;
 
+	/* The kernel's names of files are absolute and have no dots: others were not written by a checkpoint. */
+	if (path[0] != '/' || strstr(path, "/../") || (strlen(path) >= 3 && !strcmp(path + strlen(path) - 3, "/..")))
+		return err_set(e, EX_BAD_IMAGE, "\"%s\" is no path that a checkpoint writes", path);
 	for (size_t i = 0; i < r->o->nreloc; i++) {
 		const char *old = r->o->reloc[i].id;
 		size_t n = strlen(old);

@@ -10,6 +10,7 @@
 #include "cr/internal.h"
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "res/borrow.h"
 #include "res/files.h"
 #include "res/mm.h"
 
@@ -54,15 +55,27 @@ static int verify(struct restore *r, struct err *e)
 	return 0;
 }
 
+/* Files of the image, opened with the rights that its owner has. */
+static int open_files(struct restore *r, int (*all)(struct restore *r, struct err *e), struct err *e)
+{
+	struct borrow b;
+	int rc;
+
+	if (borrow_begin(&b, r, e))
+		return -1;
+	rc = all(r, e);
+	return borrow_end(&b, rc ? NULL : e) ? -1 : rc;
+}
+
 /* Everything that can fail without a process. */
 static int prepare(struct restore *r, struct restart_run *run, struct err *e)
 {
-	if (check_profile(r->img, e) || plan_make(r, run, e) || files_parse(r, e) || mfiles_open(r, e) || shm_parse(r, e))
+	if (check_profile(r->img, e) || plan_make(r, run, e) || files_parse(r, e) || open_files(r, mfiles_open, e) || shm_parse(r, e))
 		return -1;
 	for (size_t i = 0; i < r->nprocs; i++)
 		if (!r->procs[i]->zombie && !r->procs[i]->helper && mm_parse(r, r->procs[i], e))
 			return -1;
-	if (verify(r, e) || files_open_all(r, e) || mm_find_room(r, e))
+	if (verify(r, e) || open_files(r, files_open_all, e) || mm_find_room(r, e))
 		return -1;
 	return 0;
 }

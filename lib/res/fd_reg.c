@@ -147,7 +147,8 @@ int ghost_make(struct restore *r, const char *member, const char *near, uint64_t
 	if (restore_path(r, near, dir, e))
 		return -1;
 	char *slash = strrchr(dir, '/');
-	slash[slash == dir] = 0;
+	if (slash)
+		slash[slash == dir] = 0;
 	fd = open(dir, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
 	if (fd < 0)
 		fd = open("/tmp", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);

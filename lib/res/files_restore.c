@@ -25,7 +25,7 @@ static int parse_descriptions(struct restore *r, struct err *e)
 {
 	const struct image_member *m = image_find(r->img, "files");
 
-	if (!m)
+	if (!m || !m->text)
 		return err_set(e, EX_BAD_IMAGE, "the image has no member `files`");
 	if (rec_list_parse(&r->files_list, m->text, m->size, RES_MAX_FILES, e))
 		return err_prefix(e, "files");

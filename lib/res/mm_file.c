@@ -280,7 +280,7 @@ int mfiles_open(struct restore *r, struct err *e)
 	struct rec_list l = { 0 };
 	int rc = 0;
 
-	if (!m)
+	if (!m || !m->text)
 		return err_set(e, EX_BAD_IMAGE, "the image has no member `maps`");
 	if (rec_list_parse(&l, m->text, m->size, RES_MAX_VMAS, e))
 		return err_prefix(e, "maps");

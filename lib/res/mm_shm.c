@@ -205,7 +205,7 @@ int shm_parse(struct restore *r, struct err *e)
 	struct rshm *s = NULL;
 	size_t n = 0;
 
-	if (!m)
+	if (!m || !m->text)
 		return err_set(e, EX_BAD_IMAGE, "the image has no member `shm`");
 	if (rec_list_parse(&r->shm_list, m->text, m->size, RES_MAX_RECORDS, e))
 		return err_prefix(e, "shm");

@@ -9,7 +9,7 @@
 #include <sys/capability.h>
 
 const char *const res_proc_types[] = {
-	"umask", "sigaction", "sigpending", "oom_score_adj", "coredump_filter", "autogroup", "rlimit",
+	"umask", "fs", "sigaction", "sigpending", "oom_score_adj", "coredump_filter", "autogroup", "rlimit",
 	"prctl", "comm", "sched", "seccomp", "seccomp_filter", "creds", "robust_list", "tid_address",
 	"altstack", "mempolicy", "rseq", "posix_timer", "itimer", NULL
 };

@@ -1,0 +1,65 @@
+#include "res/borrow.h"
+#include "res/proc_ops.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdlib.h>
+#include <sys/fsuid.h>
+#include <unistd.h>
+
+enum { MAX_GROUPS = 1024, NOBODYS_GROUP = 65534 };
+
+/* Only the ids for files: the rest of the restart still needs root's. setfsuid and setfsgid tell nothing but the old id. */
+static int become(uid_t uid, gid_t gid, const gid_t *groups, int n)
+{
+	if (setgroups((size_t)n, groups))
+		return -1;
+	setfsgid(gid);
+	setfsuid(uid);
+	if ((uid_t)setfsuid((uid_t)-1) == uid && (gid_t)setfsgid((gid_t)-1) == gid)
+		return 0;
+	errno = EPERM;
+	return -1;
+}
+
+int borrow_begin(struct borrow *b, const struct restore *r, struct err *e)
+{
+	char text[16384];
+	struct passwd pw, *found = NULL;
+	gid_t theirs[MAX_GROUPS], gid = NOBODYS_GROUP;
+	int n = MAX_GROUPS;
+
+	*b = (struct borrow){ 0 };
+	if (!proc_untrusted(r) || geteuid() != 0)
+		return 0;
+	b->ngroups = getgroups(0, NULL);
+	b->groups = calloc((size_t)b->ngroups + 1, sizeof *b->groups);
+	if (!b->groups || getgroups(b->ngroups, b->groups) < 0)
+		return err_set(e, EX_FAILED, "out of memory");
+	if (getpwuid_r(r->o->image_owner, &pw, text, sizeof text, &found) || !found)
+		n = 0; /* an unknown user has no group */
+	else if (gid = pw.pw_gid, getgrouplist(pw.pw_name, pw.pw_gid, theirs, &n) < 0)
+		return err_set(e, EX_FAILED, "user %s is in more than %d groups", pw.pw_name, MAX_GROUPS);
+	b->on = true;
+	if (!become(r->o->image_owner, gid, theirs, n))
+		return 0;
+	err_sys(e, "cannot act as user %u", r->o->image_owner);
+	borrow_end(b, NULL);
+	return -1;
+}
+
+int borrow_end(struct borrow *b, struct err *e)
+{
+	int saved = errno, rc = 0;
+
+	if (b->on) {
+		/* The user id first: setgroups needs no file rights, but is root's all the same. */
+		setfsuid(geteuid());
+		rc = become(geteuid(), getegid(), b->groups, b->ngroups) ? err_sys(e, "cannot act as root again") : 0;
+	}
+	free(b->groups);
+	*b = (struct borrow){ 0 };
+	errno = saved;
+	return rc;
+}
