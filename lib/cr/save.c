@@ -1,5 +1,6 @@
 #include "cr/save.h"
 #include "common/cleanup.h"
+#include "common/log.h"
 #include "common/rec.h"
 #include "common/state.h"
 #include "job/job.h"
@@ -38,7 +39,9 @@ static int commit(void *v, struct err *e)
 		return err_sys(e, "cannot write the image");
 	if (c->j && c->o->after == CKPT_KILL) {
 		c->j->state = JOB_STOPPED;
-		return job_save(c->j, e);
+		if (job_save(c->j, e))
+			return -1;
+		return fault("ckpt-stopped") ? err_set(e, EX_FAILED, "fault point ckpt-stopped") : 0;
 	}
 	return 0;
 }

@@ -165,6 +165,14 @@ void job_wait_unsupervised(const char *state_dir, const char *id)
 /* The supervisor was killed. Best effort: whoever holds the lock at the moment is at it already. */
 static void repair(struct job *j)
 {
+	/* xcheckpoint -k was killed after it had written STOPPED and before it ended the job: the job runs. */
+	if (j->state == JOB_STOPPED && (j->supervisor || j->cg.n) && has_members(j) && job_lock(j, false, NULL) == 0) {
+		if (j->state == JOB_STOPPED && has_members(j)) {
+			j->state = JOB_RUNNING;
+			job_save(j, NULL);
+		}
+		job_unlock(j);
+	}
 	bool left = j->state == JOB_STOPPED && j->cg.n;
 	if ((j->state != JOB_RUNNING && !left) || job_supervised(j))
 		return;
@@ -366,6 +374,8 @@ static int create(struct job **out, const char *state_dir, const char *id, bool 
 		j->state = JOB_DONE;
 	} else {
 		/* under the lock already, so repair() sees it as held by us */
+		if (j->state == JOB_STOPPED && (j->supervisor || j->cg.n) && has_members(j))
+			j->state = JOB_RUNNING;
 		if (j->state == JOB_RUNNING && !job_supervised(j) && !has_members(j) &&
 		    job_finish(j, JOB_DONE, e) < 0)
 			goto fail;
