@@ -55,7 +55,7 @@ prepare() { :; }
 results() { find . -type f ! -name '*.progress' -exec sha256sum {} + | sort -k 2; }
 progress() { size_of out.log; }
 
-size_of() { local s=0 f; for f in "$@"; do [ -e "$f" ] && s=$((s + $(stat -c %s "$f"))); done; echo $s; }
+size_of() { stat -c %s "$@" 2>/dev/null | awk '{ s += $1 } END { print s + 0 }'; }
 lines_of() { [ -e "$1" ] && wc -l <"$1" || echo 0; }
 tell() { echo "# $*" >&2; }
 
@@ -146,10 +146,10 @@ one_variant()
 	as mkdir "$PLACE/$variant" && cd "$PLACE/$variant" && prepare || return 1
 	as xcgexec -d -j "$JOB" -o out -e err -- "$@" >/dev/null || { tell "xcgexec failed with $?"; return 1; }
 	for ((i = 1; i <= ROUNDS; i++)); do
-		reach $((TOTAL * (2 * i - 1) / (2 * ROUNDS + 1))) || return 1
+		reach $((TOTAL * (2 * i - 1) / (2 * ROUNDS + 3))) || return 1
 		case $variant in
 		kill) checkpoint_kill || return 1 ;;
-		later) checkpoint_kill_later $((TOTAL * 2 * i / (2 * ROUNDS + 1))) || return 1 ;;
+		later) checkpoint_kill_later $((TOTAL * 2 * i / (2 * ROUNDS + 3))) || return 1 ;;
 		esac
 		restart || return 1
 	done

@@ -47,7 +47,7 @@ numbers() { awk -v n="$1" 'BEGIN { s = 42; for (i = 0; i < n; i++) { s = (s * 11
 	progress()
 	{
 		local t n
-		t=$(cat tmp/* 2>/dev/null | wc -c) n=$(stat -c %s ../in)
+		t=$(size_of tmp/*) n=$(stat -c %s ../in)
 		echo $(((t < n ? t : n) + $(size_of sorted) * 2))
 	}
 	prepare() { mkdir tmp; }
@@ -60,7 +60,7 @@ numbers() { awk -v n="$1" 'BEGIN { s = 42; for (i = 0; i < n; i++) { s = (s * 11
 	progress()
 	{
 		local t n
-		t=$(cat tmp/* 2>/dev/null | wc -c) n=$(stat -c %s ../in)
+		t=$(size_of tmp/*) n=$(stat -c %s ../in)
 		echo $(((t < n / 3 ? t : n / 3) + $(size_of sorted)))
 	}
 	prepare() { mkdir tmp; }
