@@ -125,10 +125,10 @@ static void orphan_group(void)
 	pid_t p = fork_();
 
 	if (!p) {
+		pid_t first = getpid();
 		setpgid(0, 0);
 		if (!fork_()) {
-			pid_t parent = getppid();
-			while (getppid() == parent)
+			while (getppid() == first)
 				victim_pause();
 			live(ORPHANED_GROUP);
 		}
@@ -146,10 +146,10 @@ static void daemons(void)
 	pid_t p = fork_();
 
 	if (!p) {
+		pid_t first = getpid();
 		setsid();
 		if (!fork_()) {
-			pid_t parent = getppid();
-			while (getppid() == parent)
+			while (getppid() == first)
 				victim_pause();
 			if (!fork_())
 				live(DEAD_SESSION);
