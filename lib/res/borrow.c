@@ -5,22 +5,27 @@
 #include <grp.h>
 #include <pwd.h>
 #include <stdlib.h>
-#include <sys/fsuid.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 enum { MAX_GROUPS = 1024, NOBODYS_GROUP = 65534 };
 
-/* Only the ids for files: the rest of the restart still needs root's. setfsuid and setfsgid tell nothing but the old id. */
+/* The effective ids, not only those for files (setfsuid(2)): /proc/sys asks who the caller is by the effective user id, and
+ * setfsuid leaves most capabilities. The real ids stay root's, so nobody else may signal or trace us meanwhile. The kernel
+ * takes away two things that a change of ids would, and that must stay: being dumpable (/proc/self) and dying with our parent. */
 static int become(uid_t uid, gid_t gid, const gid_t *groups, int n)
 {
-	if (setgroups((size_t)n, groups))
-		return -1;
-	setfsgid(gid);
-	setfsuid(uid);
-	if ((uid_t)setfsuid((uid_t)-1) == uid && (gid_t)setfsgid((gid_t)-1) == gid)
-		return 0;
-	errno = EPERM;
-	return -1;
+	int dumpable = prctl(PR_GET_DUMPABLE), death = 0, rc;
+
+	prctl(PR_GET_PDEATHSIG, &death);
+	/* Groups can be changed as root only: before, or after. */
+	rc = geteuid() && seteuid(uid) ? -1 : 0;
+	if (!rc)
+		rc = setgroups((size_t)n, groups) || setegid(gid) || (uid != geteuid() && seteuid(uid)) ? -1 : 0;
+	prctl(PR_SET_PDEATHSIG, death);
+	if (dumpable >= 0 && dumpable < 2)
+		prctl(PR_SET_DUMPABLE, dumpable);
+	return rc;
 }
 
 int borrow_begin(struct borrow *b, const struct restore *r, struct err *e)
@@ -41,6 +46,7 @@ int borrow_begin(struct borrow *b, const struct restore *r, struct err *e)
 		n = 0; /* an unknown user has no group */
 	else if (gid = pw.pw_gid, getgrouplist(pw.pw_name, pw.pw_gid, theirs, &n) < 0)
 		return err_set(e, EX_FAILED, "user %s is in more than %d groups", pw.pw_name, MAX_GROUPS);
+	b->gid = getegid();
 	b->on = true;
 	if (!become(r->o->image_owner, gid, theirs, n))
 		return 0;
@@ -53,11 +59,8 @@ int borrow_end(struct borrow *b, struct err *e)
 {
 	int saved = errno, rc = 0;
 
-	if (b->on) {
-		/* The user id first: setgroups needs no file rights, but is root's all the same. */
-		setfsuid(geteuid());
-		rc = become(geteuid(), getegid(), b->groups, b->ngroups) ? err_sys(e, "cannot act as root again") : 0;
-	}
+	if (b->on)
+		rc = become(0, b->gid, b->groups, b->ngroups) ? err_sys(e, "cannot act as root again") : 0;
 	free(b->groups);
 	*b = (struct borrow){ 0 };
 	errno = saved;
