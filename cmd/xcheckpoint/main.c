@@ -91,8 +91,11 @@ static void say(const struct options *o, const struct save_result *r)
 		return;
 	localtime_r(&t, &tm);
 	strftime(when, sizeof when, "%a %b %e %H:%M:%S %Y", &tm);
-	printf("Identifier: %s\nVersion: %llu\nDescription: %s\nDate: %s\n", r->identifier, (unsigned long long)r->version,
-	       o->save.description ? o->save.description : "", when);
+	printf("Identifier: %s\nVersion: %llu\nDescription: ", r->identifier, (unsigned long long)r->version);
+	/* One line, whatever it holds; the image has it as it was given. */
+	for (const char *s = o->save.description; s && *s; s++)
+		putchar((unsigned char)*s < ' ' || *s == 0x7f ? ' ' : *s);
+	printf("\nDate: %s\n", when);
 }
 
 static int one(struct options *o, const char *id)

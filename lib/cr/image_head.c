@@ -16,8 +16,8 @@ static int keep(char *out, size_t n, const char *val, const char *key, struct er
 static int field(struct image_head *h, const char *key, const char *val, struct err *e)
 {
 	struct { const char *key; char *to; size_t n; } s[] = {
-		{ "IDENTIFIER", h->identifier, sizeof h->identifier }, { "DESCRIPTION", h->description, sizeof h->description },
-		{ "DATE", h->date, sizeof h->date }, { "KIND", h->kind, sizeof h->kind }, { "HOST", h->host, sizeof h->host },
+		{ "IDENTIFIER", h->identifier, sizeof h->identifier }, { "DATE", h->date, sizeof h->date },
+		{ "KIND", h->kind, sizeof h->kind }, { "HOST", h->host, sizeof h->host },
 	};
 	uint64_t v;
 

@@ -7,7 +7,7 @@
 #include <sys/types.h>
 
 struct image_head {
-	char identifier[80], description[512], date[64], kind[32], host[256];
+	char identifier[80], date[64], kind[32], host[256];
 	uint64_t version, procs;
 	uid_t uid; gid_t gid;
 };

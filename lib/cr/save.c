@@ -78,6 +78,11 @@ static int find_job(struct ctx *c, struct err *e)
 {
 	if (job_open(&c->j, c->o->state_dir, c->o->id, e) || job_lock(c->j, !c->o->nowait, e))
 		return -1;
+	if (c->j->state == JOB_RUNNING && c->j->kind == JOB_CGROUP && job_frozen(c->j)) {
+		err_set(e, EX_BUSY, "job %s is frozen", c->o->id);
+		err_hint(e, "nothing in a frozen group can be asked for its state: xcgfreeze -u %s first", c->o->id);
+		return -1;
+	}
 	if (c->j->state == JOB_RUNNING)
 		return 0;
 	err_set(e, EX_NOSUCH, "job %s does not run", c->o->id);
