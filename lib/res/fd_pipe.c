@@ -1,6 +1,7 @@
 /* fd_pipe: pipes and named fifos, with their content and size. pipe(7), fifo(7).
  *
- * Record: TYPE="pipe" ... GROUP=id (first description of the same pipe) PIPESIZE= [CONTENT=bytes] or EXTERNAL="1" STD=n
+ * Record: TYPE="pipe" ... GROUP=id (first description of the same pipe) PIPESIZE= [CONTENT=bytes [PACKETS="n n ..."]] or
+ * EXTERNAL="1" STD=n. PACKETS: of a writer in packet mode (O_DIRECT), the length of each packet.
  * The content is raw member pipe_GROUP. A pipe whose other end is held by somebody outside the job is external:
  * on restart it becomes the restart's own stdin, stdout or stderr, or what -S names. */
 #include "res/fd_ops.h"
@@ -18,7 +19,7 @@ static bool pipe_match(const struct dfile *f)
 	return S_ISFIFO(f->st.st_mode) && !(f->flags & O_PATH);
 }
 
-struct ends { struct dfile *first, *reader; bool r, w; };
+struct ends { struct dfile *first, *reader; bool r, w, packets; };
 
 static struct ends pipe_ends(struct dump *d, const struct dfile *f)
 {
@@ -36,8 +37,10 @@ static struct ends pipe_ends(struct dump *d, const struct dfile *f)
 			x.r = true;
 			x.reader = c;
 		}
-		if (acc != O_RDONLY)
+		if (acc != O_RDONLY) {
 			x.w = true;
+			x.packets |= (c->flags & O_DIRECT) != 0;
+		}
 	}
 	return x;
 }
@@ -67,14 +70,33 @@ static int pipe_check(struct dump *d, struct dfile *f, struct err *e)
 	return 0;
 }
 
+/* Packets stay packets in the copy: each read gives one. */
+static int read_copy(struct dump *d, int in, char *mem, size_t n, bool packets)
+{
+	AUTO_BUF struct buf lens = BUF_INIT;
+	size_t got = 0;
+
+	while (got < n) {
+		ssize_t k = read(in, mem + got, n - got);
+		if (k <= 0)
+			return -1;
+		buf_printf(&lens, "%s%zd", got ? " " : "", k);
+		got += (size_t)k;
+	}
+	if (packets)
+		rec_put_str(&d->files_out, "PACKETS", buf_str(&lens));
+	d->files_out.failed |= buf_failed(&lens);
+	return 0;
+}
+
 /* tee(2) copies without consuming. The last pages of a pipe may be shared, so sizes fit. */
-static int pipe_content(struct dump *d, const struct dfile *rd, uint32_t group, int bytes, struct err *e)
+static int pipe_content(struct dump *d, const struct dfile *rd, uint32_t group, int bytes, bool packets, struct err *e)
 {
 	AUTO_FREE char *mem = malloc((size_t)bytes);
 	AUTO_FD int in = -1, out = -1;
 	int p[2], size = fcntl(rd->lfd, F_GETPIPE_SZ);
 	char name[32];
-	ssize_t n, got = 0;
+	ssize_t n;
 
 	if (!mem)
 		return err_set(e, EX_FAILED, "out of memory");
@@ -88,14 +110,10 @@ static int pipe_content(struct dump *d, const struct dfile *rd, uint32_t group, 
 	if (n != bytes)
 		return n < 0 ? err_sys(e, "cannot read the content of %s", rd->link)
 			     : err_set(e, EX_FAILED, "%s holds %d bytes, only %zd could be copied", rd->link, bytes, n);
-	while (got < n) {
-		ssize_t k = read(in, mem + got, (size_t)(n - got));
-		if (k <= 0)
-			return err_sys(e, "cannot read the content of %s", rd->link);
-		got += k;
-	}
+	if (read_copy(d, in, mem, (size_t)n, packets))
+		return err_sys(e, "cannot read the content of %s", rd->link);
 	snprintf(name, sizeof name, "pipe_%u", group);
-	return dump_raw_mem(d, name, mem, (size_t)got, e);
+	return dump_raw_mem(d, name, mem, (size_t)n, e);
 }
 
 static int pipe_dump(struct dump *d, struct dfile *f, struct err *e)
@@ -115,25 +133,45 @@ static int pipe_dump(struct dump *d, struct dfile *f, struct err *e)
 	if (!x.reader || ioctl(x.reader->lfd, FIONREAD, &bytes) || bytes <= 0)
 		return 0;
 	rec_put_u64(b, "CONTENT", (uint64_t)bytes);
-	return pipe_content(d, x.reader, f->id, bytes, e);
+	return pipe_content(d, x.reader, f->id, bytes, x.packets, e);
 }
 
 /* ---- restart ---- */
 
-static int fill(struct restore *r, uint32_t group, uint64_t bytes, int wfd, struct err *e)
+/* The next length of PACKETS, 0 when it makes no sense. */
+static size_t next_packet(const char **s)
 {
+	char *end;
+	unsigned long n = **s >= '0' && **s <= '9' ? strtoul(*s, &end, 10) : 0;
+
+	if (!n || n > PIPE_BUF || (*end && *end != ' '))
+		return 0;
+	*s = end + (*end == ' ');
+	return n;
+}
+
+static int fill(struct restore *r, struct rfile *f, uint64_t bytes, int wfd, struct err *e)
+{
+	const char *packets = rec_find(&f->rec, "PACKETS");
 	const struct image_member *m;
 	char name[32], buf[65536];
 	uint64_t done = 0;
 
-	snprintf(name, sizeof name, "pipe_%u", group);
+	snprintf(name, sizeof name, "pipe_%u", f->id);
 	m = image_find(r->img, name);
 	if (!m || m->text || m->size != bytes)
 		return err_set(e, EX_BAD_IMAGE, "the image has no fitting member %s", name);
+	if (packets && fcntl(wfd, F_SETFL, O_NONBLOCK | O_DIRECT))
+		return err_sys(e, "cannot fill a pipe with packets");
 	while (done < bytes) {
 		size_t want = bytes - done < sizeof buf ? (size_t)(bytes - done) : sizeof buf;
+		size_t packet = packets ? next_packet(&packets) : want;
+
+		if (!packet || packet > want)
+			return err_set(e, EX_BAD_IMAGE, "line %zu: malformed PACKETS", f->rec.line);
+		want = packet;
 		ssize_t n = pread(image_fd(r->img), buf, want, (off_t)(m->offset + done));
-		if (n <= 0)
+		if (n != (ssize_t)want)
 			return err_sys(e, "cannot read %s", name);
 		if (write(wfd, buf, (size_t)n) != n)
 			return err_sys(e, "cannot fill a pipe with its %llu bytes", (unsigned long long)bytes);
@@ -195,7 +233,7 @@ static int pipe_open(struct restore *r, struct rfile *f, struct err *e)
 	}
 	if (fcntl(wr, F_SETPIPE_SZ, (int)size) < 0 && size > 65536)
 		return err_sys(e, "cannot make a pipe of %llu bytes", (unsigned long long)size);
-	if (bytes && fill(r, f->id, bytes, wr, e))
+	if (bytes && fill(r, f, bytes, wr, e))
 		return -1;
 	for (size_t i = f->id - 1; i < r->nfiles; i++) {
 		struct rfile *o = &r->files[i];
