@@ -40,7 +40,7 @@ static const struct opt_tool tool = {
 	.usage_status = EX_USAGE_,
 };
 
-struct options { const char *state_dir, *output; struct save_opts save; bool all; };
+struct options { const char *state_dir, *output; struct save_opts save; bool all, kill, stop; };
 
 static int handle(int ch, const char *arg, void *data, struct err *e)
 {
@@ -50,10 +50,14 @@ static int handle(int ch, const char *arg, void *data, struct err *e)
 	switch (ch) {
 	case 'k':
 		o->save.after = CKPT_KILL;
+		o->kill = true;
 		if (arg && num_signal(arg, &o->save.kill_signal))
 			return err_set(e, EX_USAGE_, "no such signal: %s", arg);
 		return 0;
-	case 's': o->save.after = CKPT_STOP; return 0;
+	case 's':
+		o->save.after = CKPT_STOP;
+		o->stop = true;
+		return 0;
 	case 'n': o->save.check_only = true; return 0;
 	case 'd': o->save.description = arg; return 0;
 	case 'K':
@@ -178,6 +182,8 @@ int main(int argc, char **argv)
 		return status;
 	if (o.all + (o.save.pid != 0) + (first < argc) != 1)
 		return opt_usage(&tool, first < argc ? "-a, -p PID and JOBID exclude each other" : "no job id");
+	if (o.kill && o.stop)
+		return opt_usage(&tool, "-k and -s exclude each other");
 	if (o.output && (o.all || first + 1 < argc))
 		return opt_usage(&tool, "-o takes one job");
 	if (state_default_dir(o.state_dir, state, sizeof state, &e) || open_output(&o, &e))

@@ -78,7 +78,7 @@ static int find_job(struct ctx *c, struct err *e)
 {
 	if (job_open(&c->j, c->o->state_dir, c->o->id, e) || job_lock(c->j, !c->o->nowait, e))
 		return -1;
-	if (c->j->state == JOB_RUNNING && c->j->kind == JOB_CGROUP && job_frozen(c->j)) {
+	if (c->j->state == JOB_RUNNING && c->j->kind == JOB_CGROUP && cgroup_frozen(&c->j->cg)) {
 		err_set(e, EX_BUSY, "job %s is frozen", c->o->id);
 		err_hint(e, "nothing in a frozen group can be asked for its state: xcgfreeze -u %s first", c->o->id);
 		return -1;

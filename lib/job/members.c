@@ -234,7 +234,8 @@ static size_t count_running(struct job *j, size_t *members)
 	}
 	for (size_t i = 0; i < l.n; i++) {
 		struct proc_stat st;
-		if (proc_stat_read(&st, l.v[i], 0, NULL) == 0 && st.state != 'T' && st.state != 't')
+		if (proc_stat_read(&st, l.v[i], 0, NULL) == 0 && st.state != 'T' && st.state != 't' &&
+		    st.state != 'Z')
 			n++;
 	}
 	if (members)
@@ -245,8 +246,13 @@ static size_t count_running(struct job *j, size_t *members)
 
 int job_freeze(struct job *j, bool freeze, struct err *e)
 {
-	if (j->kind == JOB_CGROUP)
-		return cgroup_freeze(&j->cg, freeze, e) < 0 ? err_prefix(e, "job %s", j->id) : 0;
+	if (j->kind == JOB_CGROUP) {
+		size_t n = 0;
+		if (cgroup_freeze(&j->cg, freeze, e) < 0)
+			return err_prefix(e, "job %s", j->id);
+		/* xcheckpoint -s leaves members stopped by SIGSTOP */
+		return !freeze && count_running(j, &n) == 0 && n ? job_kill(j, SIGCONT, e) : 0;
+	}
 	if (!freeze)
 		return signal_tree(j, SIGCONT, e);
 	int64_t end = job_now_ms() + STOP_MS;
@@ -266,8 +272,8 @@ bool job_frozen(struct job *j)
 	size_t n = 0;
 	if (j->state != JOB_RUNNING)
 		return false;
-	if (j->kind == JOB_CGROUP)
-		return cgroup_frozen(&j->cg) && !cgroup_empty(&j->cg);
+	if (j->kind == JOB_CGROUP && cgroup_frozen(&j->cg))
+		return !cgroup_empty(&j->cg);
 	return count_running(j, &n) == 0 && n;
 }
 
