@@ -65,10 +65,12 @@ $(B)/cmd/%.o: cmd/%.c Makefile
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(XCFLAGS) -MMD -MP -c -o $@ $<
 
-# A victim is a self-contained program (libc only); threads and -lrt are allowed.
+# A victim is a self-contained program (libc only); threads are allowed. Its flags are its own: what it is
+# checkpointed with must not be a sanitizer's memory.
+VICTIM_CFLAGS ?= -O2 -g
 $(B)/victim/%: test/victim/%.c $(wildcard test/victim/*.h) Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) -std=gnu11 -D_GNU_SOURCE $(WARN) -pthread -o $@ $<
+	$(CC) $(VICTIM_CFLAGS) -std=gnu11 -D_GNU_SOURCE $(WARN) -pthread -o $@ $<
 
 $(B)/unit/%: test/unit/%.c $(libxos) $(wildcard test/unit/*.h)
 	@mkdir -p $(@D)
