@@ -79,11 +79,11 @@ static void build_advice(void)
 
 static void build_growing(void)
 {
-	/* Room below it, for it to grow into. */
-	char *room = vm_anon(MB);
+	/* Room below it, for it to grow into and for the gap of 1 MiB that the kernel wants there. */
+	char *room = vm_anon(8 * MB);
 
-	VICTIM_TRY(munmap(room, MB));
-	s.down = mmap(room + MB - 4 * VM_PAGE, 4 * VM_PAGE, PROT_READ | PROT_WRITE,
+	VICTIM_TRY(munmap(room, 8 * MB));
+	s.down = mmap(room + 8 * MB - 4 * VM_PAGE, 4 * VM_PAGE, PROT_READ | PROT_WRITE,
 		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_GROWSDOWN | MAP_FIXED, -1, 0);
 	VICTIM_CHECK(s.down != MAP_FAILED);
 	vm_fill(s.down, 4 * VM_PAGE, 9);
