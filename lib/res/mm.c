@@ -89,6 +89,7 @@ int mm_classify(struct dump *d, struct dproc *p, struct err *e)
 	if (!mm)
 		return err_set(e, EX_FAILED, "out of memory");
 	p->mm = mm;
+	mm_note_sharing(d, p);
 	mm->v = calloc(p->maps.n ? p->maps.n : 1, sizeof *mm->v);
 	if (!mm->v)
 		return err_set(e, EX_FAILED, "out of memory");

@@ -28,6 +28,7 @@ struct dmm {
 	struct mm_runs cow;            /* pages that are the parent's, unchanged since the fork */
 	struct mm_runs guard;          /* guard regions (MADV_GUARD_INSTALL) */
 	struct mm_runs present;        /* all private pages: data + cow */
+	bool shares;                   /* some of them may be another process' too, from a fork */
 };
 struct mfile {                         /* a file that is mapped */
 	uint64_t dev, ino; char *path; bool deleted, write;
@@ -56,7 +57,10 @@ int shm_write_pages(struct dump *d, struct err *e);               /* members shm
 uint64_t mm_bytes(const struct dump *d);                          /* raw bytes that will be written, for progress */
 void mm_free(struct dump *d);
 const struct dvma *mm_vma_at(const struct dmm *mm, uint64_t addr); /* the mapping that holds addr, or NULL */
-/* Reads memory of p whatever its protection: process_vm_readv, else /proc/PID/mem. */
+/* Notes that p and a process that was classified before it, or its parent outside the job, may share pages. */
+void mm_note_sharing(struct dump *d, struct dproc *p);
+/* Reads memory of p whatever its protection: process_vm_readv, else /proc/PID/mem. Only the latter leaves pages shared that
+ * are shared: process_vm_readv pins what it reads, and the kernel gives the process a copy of its own first. */
 int mm_read(struct dproc *p, uint64_t addr, void *buf, size_t n, struct err *e);
 
 /* restart */

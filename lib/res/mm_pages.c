@@ -186,7 +186,7 @@ int mm_scan(struct dump *d, struct dproc *p, struct err *e)
 int mm_read(struct dproc *p, uint64_t addr, void *buf, size_t n, struct err *e)
 {
 	struct iovec l = { buf, n }, r = { (void *)(uintptr_t)addr, n };
-	ssize_t k = process_vm_readv(p->pid, &l, 1, &r, 1, 0);
+	ssize_t k = !p->mm || p->mm->shares ? 0 : process_vm_readv(p->pid, &l, 1, &r, 1, 0);
 	size_t done = k > 0 ? (size_t)k : 0;
 
 	while (done < n) {
@@ -247,10 +247,23 @@ static int cow_split(struct cow_ctx *c, struct mm_runs *data, struct mm_runs *co
 	return 0;
 }
 
-static bool forked_without_exec(const struct dproc *p, const struct dproc *q)
+static bool forked_without_exec(const struct proc_stat *p, const struct proc_stat *q)
 {
-	return p->stat.start_stack == q->stat.start_stack && p->stat.start_brk == q->stat.start_brk &&
-	       p->stat.start_code == q->stat.start_code && p->stat.arg_start == q->stat.arg_start;
+	return p->start_stack == q->start_stack && p->start_brk == q->start_brk &&
+	       p->start_code == q->start_code && p->arg_start == q->arg_start;
+}
+
+void mm_note_sharing(struct dump *d, struct dproc *p)
+{
+	struct proc_stat parent;
+
+	for (size_t i = 0; i < d->nprocs; i++) {
+		struct dproc *q = d->procs[i];
+		if (q != p && q->mm && forked_without_exec(&p->stat, &q->stat))
+			p->mm->shares = q->mm->shares = true;
+	}
+	if (!p->vppid && !proc_stat_read(&parent, p->stat.ppid, 0, NULL) && forked_without_exec(&p->stat, &parent))
+		p->mm->shares = true;
 }
 
 /* A page may come from the parent on restart only where both have a mapping of the same kind there. */
@@ -300,9 +313,10 @@ static int cow_walk(struct cow_ctx *c, struct dmm *mm, const struct dmm *pm)
 				stop = a->m->end;
 			if (b && both && b->m->end < stop)
 				stop = b->m->end;
-			if (both ? cow_split(c, &mm->data, &mm->cow, at, (stop - at) / MM_PAGE)
-				 : mm_runs_add(&mm->data, at, (stop - at) / MM_PAGE))
+			if (both && cow_split(c, &mm->data, &mm->cow, at, (stop - at) / MM_PAGE))
 				return -1;
+			if (!both && mm_runs_add(&mm->data, at, (stop - at) / MM_PAGE))
+				return err_set(c->e, EX_FAILED, "out of memory");
 			at = stop;
 		}
 	}
@@ -317,7 +331,7 @@ int mm_find_cow(struct dump *d, struct dproc *p, struct err *e)
 	AUTO_FD int pm = -1, ppm = -1;
 	AUTO_FREE char *a = NULL, *b = NULL;
 
-	if (!q || q->zombie || !forked_without_exec(p, q)) {
+	if (!q || q->zombie || !forked_without_exec(&p->stat, &q->stat)) {
 		for (size_t i = 0; i < mm->present.n; i++)
 			if (mm_runs_add(&mm->data, mm->present.v[i].start, mm->present.v[i].n))
 				return err_set(e, EX_FAILED, "out of memory");
@@ -359,12 +373,12 @@ static int write_run(struct dump *d, struct dproc *p, uint64_t addr, uint64_t by
 }
 
 /* Many small runs: one process_vm_readv for as many as fit the writer's buffer. Returns how many runs were done,
- * 0 when this way is not open (one of them is not readable). */
+ * 0 when this way is not open (one of them is not readable, or they may be shared: mm_read). */
 static size_t write_gather(struct dump *d, struct dproc *p, const struct mm_run *v, size_t n, struct err *e)
 {
 	struct iovec r[512], l;
 	size_t room, k = 0, bytes = 0;
-	void *to = image_raw_reserve(d->img, &room, e);
+	void *to = p->mm->shares ? NULL : image_raw_reserve(d->img, &room, e);
 
 	if (!to)
 		return 0;
