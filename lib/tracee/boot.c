@@ -196,7 +196,8 @@ int tracee_release(struct tracee *t, struct err *e)
 	int n = 0;
 
 	for (size_t i = 0; i < t->nthr; i++)
-		if (t->thr[i].state != THREAD_GONE && pt_resume(XPT_DETACH, t->thr[i].tid, 0) < 0 && n == 0)
+		/* ESRCH: the threads that already run have ended the process meanwhile, as is their right. */
+		if (t->thr[i].state != THREAD_GONE && pt_resume(XPT_DETACH, t->thr[i].tid, 0) < 0 && errno != ESRCH && n == 0)
 			n = err_sys(e, "thread %d: cannot detach", (int)t->thr[i].tid);
 	tracee_free(t);
 	return n;
