@@ -89,7 +89,9 @@ static int ask_tree(struct dump *d, pid_t vppid, size_t depth, bool *done, struc
 		done[i] = true;
 		if (ask(d, p, e))
 			return err_prefix(e, "pid %d", p->vpid);
-		if (depth < 4096 && ask_tree(d, p->vpid, depth + 1, done, e))
+		if (depth == TREE_DEPTH)
+			return err_set(e, EX_CANNOT_CKPT, "the process tree is more than %d deep", TREE_DEPTH);
+		if (ask_tree(d, p->vpid, depth + 1, done, e))
 			return -1;
 	}
 	return 0;

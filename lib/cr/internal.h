@@ -4,6 +4,8 @@
 
 #include "cr/cr.h"
 
+enum { TREE_DEPTH = 4096 };            /* of parents and children */
+
 /* members.c: stops all processes of the job and finds out who is who. */
 int members_stop(struct dump *d, const struct ckpt_opts *o, struct err *e);
 int members_look(struct dump *d, const struct ckpt_opts *o, struct err *e);

@@ -7,8 +7,9 @@
 
 #include <signal.h>
 #include <string.h>
+#include <time.h>
 
-enum { PID_LIMIT = 1 << 22 };
+enum { PID_LIMIT = 1 << 22, ZOMBIE_WAIT_MS = 5000 };
 
 struct rproc *restore_find(struct restore *r, pid_t pid)
 {
@@ -64,7 +65,7 @@ int restore_path(struct restore *r, const char *path, char *out, struct err *e)
 		const char *old = r->o->reloc[i].id;
 		size_t n = strlen(old);
 
-		while (n > 1 && old[n - 1] == '/')
+		while (n && old[n - 1] == '/')
 			n--;
 		if (!strncmp(path, old, n) && (!path[n] || path[n] == '/') && (!best || n > strlen(best))) {
 			best = old;
@@ -72,7 +73,7 @@ int restore_path(struct restore *r, const char *path, char *out, struct err *e)
 		}
 	}
 	size_t skip = best ? strlen(best) : 0;
-	while (skip > 1 && best[skip - 1] == '/')
+	while (skip && best[skip - 1] == '/')
 		skip--;
 	if ((size_t)snprintf(out, PATH_MAX, "%s%s", to ? to : "", path + skip) >= PATH_MAX)
 		return err_set(e, EX_BAD_IMAGE, "path is too long");
@@ -162,11 +163,34 @@ static int add_child(struct rproc *p, struct rproc *c, struct err *e)
 	return 0;
 }
 
+/* From those without parent downwards: whoever is not reached is below himself. */
+static int check_tree(struct restore *r, struct err *e)
+{
+	AUTO_FREE struct rproc **v = malloc(r->nprocs * sizeof *v);
+	size_t n = 0, depth = 0;
+
+	if (!v)
+		return err_set(e, EX_FAILED, "out of memory");
+	for (size_t i = 0; i < r->nprocs; i++)
+		if (!r->procs[i]->parent)
+			v[n++] = r->procs[i];
+	for (size_t at = 0, level_end = n; at < n; at++) {
+		if (at == level_end) {
+			level_end = n;
+			depth++;
+		}
+		for (size_t i = 0; i < v[at]->nchildren; i++)
+			v[n++] = v[at]->children[i];
+	}
+	if (n < r->nprocs)
+		return err_set(e, EX_BAD_IMAGE, "global: %zu processes are their own ancestors", r->nprocs - n);
+	return depth > TREE_DEPTH ? err_set(e, EX_BAD_IMAGE, "global: the process tree is more than %d deep", TREE_DEPTH) : 0;
+}
+
 static int link_tree(struct restore *r, struct err *e)
 {
 	for (size_t i = 0; i < r->nprocs; i++) {
 		struct rproc *p = r->procs[i], *q;
-		size_t depth = 0;
 
 		if (!p->ppid)
 			continue;
@@ -175,11 +199,8 @@ static int link_tree(struct restore *r, struct err *e)
 			return err_set(e, EX_BAD_IMAGE, "global: process %d has no living parent %d", p->pid, p->ppid);
 		if (add_child(q, p, e))
 			return -1;
-		for (; q; q = q->ppid ? restore_find(r, q->ppid) : NULL)
-			if (++depth > r->nprocs)
-				return err_set(e, EX_BAD_IMAGE, "global: process %d is its own ancestor", p->pid);
 	}
-	return 0;
+	return check_tree(r, e);
 }
 
 static int parse_threads(struct rproc *p, struct err *e)
@@ -312,12 +333,20 @@ int plan_make(struct restore *r, struct restart_run *run, struct err *e)
 	return add_helpers(r, e);
 }
 
-static int pid_free(pid_t pid, struct err *e)
+/* Of the job that was just ended, somebody else (init, when its supervisor was killed) may have yet to collect processes: they
+ * are waited for, `left` ms in all. */
+static int pid_free(pid_t pid, int *left, struct err *e)
 {
+	static const struct timespec ms = { .tv_nsec = 1000000 };
 	struct proc_stat st;
 	char path[32];
 
 	snprintf(path, sizeof path, "/proc/%d", pid);
+	for (; !access(path, F_OK); (*left)--) {
+		if (*left <= 0 || proc_stat_read(&st, pid, 0, NULL) || (st.state != 'Z' && st.state != 'X'))
+			break;
+		nanosleep(&ms, NULL);
+	}
 	if (access(path, F_OK))
 		return 0;
 	if (proc_stat_read(&st, pid, 0, NULL))
@@ -329,13 +358,15 @@ static int pid_free(pid_t pid, struct err *e)
 
 int plan_check_pids(struct restore *r, struct err *e)
 {
+	int left = ZOMBIE_WAIT_MS;
+
 	for (size_t i = 0; i < r->nprocs; i++) {
 		struct rproc *p = r->procs[i];
 
-		if (pid_free(p->pid, e) || (p->pgid && !restore_find(r, p->pgid) && pid_free(p->pgid, e)))
+		if (pid_free(p->pid, &left, e) || (p->pgid && !restore_find(r, p->pgid) && pid_free(p->pgid, &left, e)))
 			return -1;
 		for (size_t k = 1; k < p->nthr; k++)
-			if (pid_free(p->thr[k].tid, e))
+			if (pid_free(p->thr[k].tid, &left, e))
 				return -1;
 	}
 	return 0;

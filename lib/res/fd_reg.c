@@ -41,11 +41,6 @@ static bool reg_match(const struct dfile *f)
 	return t == S_IFREG || t == S_IFDIR || (f->flags & O_PATH);
 }
 
-static int root_path(const struct dfile *f, char *out, size_t n)
-{
-	return (size_t)snprintf(out, n, "/proc/%d/root%s", f->p->pid, f->link) < n ? 0 : -1;
-}
-
 static int reg_check(struct dump *d, struct dfile *f, struct err *e)
 {
 	char path[PATH_MAX + 64];
@@ -60,9 +55,9 @@ static int reg_check(struct dump *d, struct dfile *f, struct err *e)
 			return refuse(d, f->p, "fd %d: deleted file %s cannot be read", f->fd, f->link);
 		return 0;
 	}
-	if (root_path(f, path, sizeof path) || lstat(path, &st) || st.st_ino != f->st.st_ino ||
+	if (dump_path(f->p, f->link, path, sizeof path) || lstat(path, &st) || st.st_ino != f->st.st_ino ||
 	    st.st_dev != f->st.st_dev) {
-		if (!root_path(f, path, sizeof path) && !stat(path, &st) && st.st_ino == f->st.st_ino)
+		if (!dump_path(f->p, f->link, path, sizeof path) && !stat(path, &st) && st.st_ino == f->st.st_ino)
 			return 0;
 		return refuse(d, f->p, "fd %d: file %s has lost its name (renamed over, unlinked with other "
 			      "links left, or mounted over)", f->fd, f->link);
@@ -283,8 +278,10 @@ static int reg_open(struct restore *r, struct rfile *f, struct err *e)
 		f->fd = open(path, flags);
 		if (f->fd < 0) {
 			err_sys(e, "cannot open %s again", path);
-			if (e->sys == ENOENT)
+			if (e && e->sys == ENOENT) {
+				e->code = EX_MISFIT;
 				err_hint(e, "if it lies elsewhere on this node, say so with -L OLD=NEW");
+			}
 			return -1;
 		}
 		if (!to && fit_content(r, f, &x, path, e))

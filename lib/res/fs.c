@@ -29,18 +29,24 @@ static int link_of(const struct dproc *p, const char *what, char *out, struct er
 	return 0;
 }
 
+int dump_path(const struct dproc *p, const char *link, char *out, size_t n)
+{
+	char root[PATH_MAX];
+
+	if (link_of(p, "root", root, NULL) || !root[1])
+		return (size_t)snprintf(out, n, "/proc/%d/root%s", p->pid, link) < n ? 0 : -1;
+	return (size_t)snprintf(out, n, "%s", link) < n ? 0 : -1;
+}
+
 /* Does `link` still lead to what the process has as `what`? */
 static bool leads_there(const struct dproc *p, const char *what, const char *link)
 {
-	char path[64], seen[PATH_MAX + 64], root[PATH_MAX];
+	char path[64], seen[PATH_MAX + 64];
 	struct stat have, named;
 
 	snprintf(path, sizeof path, "/proc/%d/%s", p->pid, what);
-	if (link[0] != '/' || stat(path, &have) || link_of(p, "root", root, NULL))
-		return false;
-	/* Links of a process with a root of its own are told from our root; those of one in another mount namespace from that. */
-	snprintf(seen, sizeof seen, "/proc/%d/root%s", p->pid, link);
-	return !stat(root[1] ? link : seen, &named) && named.st_dev == have.st_dev && named.st_ino == have.st_ino;
+	return link[0] == '/' && !stat(path, &have) && !dump_path(p, link, seen, sizeof seen) && !stat(seen, &named) &&
+	       named.st_dev == have.st_dev && named.st_ino == have.st_ino;
 }
 
 static int fs_check(struct dump *d, struct dproc *p, struct err *e)

@@ -20,8 +20,7 @@ static int stat_of(struct dproc *p, const struct proc_map *m, struct stat *st)
 {
 	char path[PATH_MAX + 64];
 
-	snprintf(path, sizeof path, "/proc/%d/root%s", p->pid, m->path);
-	if (m->path[0] == '/' && !m->deleted && !stat(path, st) && st->st_ino == m->inode)
+	if (m->path[0] == '/' && !m->deleted && !dump_path(p, m->path, path, sizeof path) && !stat(path, st) && st->st_ino == m->inode)
 		return 0;
 	/* Needs CAP_CHECKPOINT_RESTORE; works for files without name too. */
 	snprintf(path, sizeof path, "/proc/%d/map_files/%llx-%llx", p->pid, (unsigned long long)m->start,
@@ -158,8 +157,7 @@ int mfile_exe(struct dump *d, struct dproc *p, uint32_t *id, struct err *e)
 	f->p = p;
 	f->path = strdup(path);
 	*id = (uint32_t)d->nmfiles;
-	snprintf(full, sizeof full, "/proc/%d/root%s", p->pid, path);
-	f->deleted = st.st_nlink == 0 || stat(full, &named) || named.st_ino != st.st_ino;
+	f->deleted = st.st_nlink == 0 || dump_path(p, path, full, sizeof full) || stat(full, &named) || named.st_ino != st.st_ino;
 	if (f->deleted) {
 		f->fd = open(link, O_RDONLY | O_CLOEXEC);
 		if (f->fd < 0)

@@ -101,6 +101,9 @@ struct dump {
 };
 /* Adds a line to the list of what prevents the checkpoint. Never fails; returns 0 so that checks read well. */
 int refuse(struct dump *d, const struct dproc *p, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+/* A name by which we find the file that /proc calls `link` for p. Such links are told from our root when p only has a root
+ * of its own (chroot), and from its own root when it is in another mount namespace. -1: too long. */
+int dump_path(const struct dproc *p, const char *link, char *out, size_t n);
 struct dproc *dump_find(struct dump *d, pid_t vpid);   /* NULL when not a member */
 bool dump_has_pid(struct dump *d, pid_t pid);          /* by the PID as seen here */
 
