@@ -115,7 +115,8 @@ static void build_plain(void)
 	MUST(prctl(PR_MCE_KILL, PR_MCE_KILL_SET, PR_MCE_KILL_EARLY, 0, 0));
 	MUST(prctl(PR_SET_TSC, PR_TSC_SIGSEGV));
 	MUST(prctl(PR_SET_DUMPABLE, 0));
-	MUST(prctl(65 /* PR_SET_MDWE */, 1, 0, 0, 0));
+	if (prctl(66 /* PR_GET_MDWE, from Linux 6.3 on */, 0, 0, 0, 0) >= 0)
+		MUST(prctl(65 /* PR_SET_MDWE */, 1, 0, 0, 0));
 	if (syscall(SYS_get_mempolicy, NULL, NULL, 0, 0, 0) == 0)
 		MUST(syscall(SYS_set_mempolicy, 3 /* interleave */, &(unsigned long){ 1 }, 64));
 	MUST(personality(ADDR_NO_RANDOMIZE));
