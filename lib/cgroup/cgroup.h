@@ -79,6 +79,7 @@ bool cgroup_frozen(const struct cgroup_set *s);
 int cgroup_kill(const struct cgroup_set *s, int sig, struct err *e);
 bool cgroup_empty(const struct cgroup_set *s);  /* no living member, or no group any more */
 bool cgroup_exists(const struct cgroup_set *s);
+uid_t cgroup_owner(const struct cgroup_set *s); /* of the group's directory; (uid_t)-1: there is none */
 int cgroup_remove(struct cgroup_set *s, struct err *e);  /* groups below first; waits briefly for dying members */
 
 #endif

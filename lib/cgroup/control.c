@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum { FREEZE_MS = 10000, KILL_MS = 10000 };
@@ -47,6 +48,15 @@ bool cgroup_exists(const struct cgroup_set *s)
 {
 	const struct cgroup_hier *h = cg_main(s);
 	return h && s->id && cg_inode(h) == s->id;
+}
+
+uid_t cgroup_owner(const struct cgroup_set *s)
+{
+	char p[CG_PATH];
+	struct stat st;
+	if (!cgroup_exists(s) || cg_path(cg_main(s), NULL, p, sizeof p) < 0 || lstat(p, &st) < 0)
+		return (uid_t)-1;
+	return st.st_uid;
 }
 
 bool cgroup_empty(const struct cgroup_set *s)

@@ -120,11 +120,12 @@ void job_unlock(struct job *j)
 int job_finish(struct job *j, enum job_state state, struct err *e)
 {
 	struct err first = ERR_INIT;
-	if (j->kind == JOB_CGROUP && j->cg.n) {
+	bool foreign = geteuid() == 0 && j->owner != 0; /* see members.c */
+	if (j->kind == JOB_CGROUP && j->cg.n && (!foreign || cgroup_owner(&j->cg) == j->owner)) {
 		cgroup_read_usage(&j->cg, &j->usage, NULL);
 		cgroup_remove(&j->cg, &first); /* a group that stays is named in the record still */
 	}
-	if (state != JOB_STOPPED && !first.code)
+	if (state != JOB_STOPPED && !first.code && !foreign)
 		job_scratch_remove(j, &first);
 	if (j->usage.wall_ms == 0 && j->started)
 		j->usage.wall_ms = (uint64_t)(job_now() - j->started) * 1000;
@@ -334,7 +335,7 @@ static int fill_new(struct job *j, struct err *e)
 		return -1;
 	if (proc_stat_read(&st, getpid(), 0, e) < 0)
 		return -1;
-	j->uid = geteuid();
+	j->uid = j->owner = geteuid();
 	j->gid = getegid();
 	j->supervisor = getpid();
 	j->supervisor_start = st.starttime;

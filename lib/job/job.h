@@ -54,6 +54,7 @@ struct job {
 	char mark[JOB_MARK_LEN + 1];
 	struct cgroup_set cg;            /* only kind JOB_CGROUP */
 	struct cgroup_usage usage;
+	uid_t owner;                     /* of the record's file; root trusts another user's record only as far as his own processes */
 	char *state_path;                /* STATE, owned */
 	int statedir;                    /* fd of STATE, owned */
 	int dir;                         /* fd of STATE/jobs/JOBID, owned */

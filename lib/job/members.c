@@ -114,16 +114,38 @@ static int tree_pids(struct job *j, struct pid_list *out, struct err *e)
 	return -1;
 }
 
+/* A user can write what he likes into his record; when root acts on it, the group must be one that is delegated to him
+ * and a process one of his. */
+static bool foreign(const struct job *j)
+{
+	return geteuid() == 0 && j->owner != 0;
+}
+
+static bool owned(const struct job *j, pid_t pid)
+{
+	char path[32];
+	struct stat st;
+	snprintf(path, sizeof path, "/proc/%ld", (long)pid);
+	return stat(path, &st) == 0 && st.st_uid == j->owner;
+}
+
+static bool trusted_group(const struct job *j)
+{
+	return !foreign(j) || cgroup_owner(&j->cg) == j->owner;
+}
+
 int job_pids(struct job *j, struct pid_list *out, struct err *e)
 {
 	struct pid_list all = { 0 };
-	if (j->state == JOB_DONE)
+	if (j->state == JOB_DONE || (j->kind == JOB_CGROUP && !trusted_group(j)))
 		return 0;
 	int r = j->kind == JOB_CGROUP ? cgroup_pids(&j->cg, &all, e) : tree_pids(j, &all, e);
 	for (size_t i = 0; i < all.n && r == 0; i++) {
 		struct proc_stat st;
 		pid_t p = all.v[i];
 		if (p == j->supervisor || p == j->nsinit || p == getpid())
+			continue;
+		if (foreign(j) && !owned(j, p))
 			continue;
 		if (j->kind == JOB_TREE && (proc_stat_read(&st, p, 0, NULL) < 0 || st.state == 'Z' || st.state == 'X'))
 			continue;
@@ -216,6 +238,8 @@ int job_kill(struct job *j, int sig, struct err *e)
 {
 	if (j->state == JOB_DONE)
 		return 0;
+	if (j->kind == JOB_CGROUP && !trusted_group(j))
+		return err_set(e, EX_PERM, "job %s: its group is not one of the user who wrote its record", j->id);
 	int r = j->kind == JOB_CGROUP ? cgroup_kill(&j->cg, sig, e)
 	      : sig == SIGKILL ? kill_tree(j, e) : signal_tree(j, sig, e);
 	return r < 0 ? err_prefix(e, "job %s", j->id) : 0;

@@ -315,5 +315,6 @@ int job_record_load(struct job *j, struct err *e)
 				return -1;
 	if (k < 0)
 		return err_prefix(e, "job %s: record", j->id);
+	j->owner = st.st_uid;
 	return 0;
 }

@@ -22,7 +22,8 @@ enum { PROJECT_FIRST = 0x786f0000, PROJECT_TRIES = 4096, REMOVE_DEPTH = 256, QUO
 
 static int quota(int fd, int cmd, uint32_t id, void *p)
 {
-	return (int)syscall(SYS_quotactl_fd, fd, QCMD(cmd, PRJQUOTA), id, p);
+	unsigned c = (unsigned)cmd << SUBCMDSHIFT | PRJQUOTA; /* QCMD() shifts into the sign bit */
+	return (int)syscall(SYS_quotactl_fd, fd, c, id, p);
 }
 
 /* Project quotas are switched on for the file system of fd. */

@@ -116,3 +116,24 @@ fork_bomb='f() { while :; do f >/dev/null 2>&1 & sleep 0.05; done; }; f'
 	[ "$status" -ne 0 ]
 	alive "$(field "$JOB" MAIN)"
 }
+
+@test "xcgkill: root does not believe a user's record about other people's processes" {
+	need_user; need_cgroup
+	xcgexec -d -j "$JOB" sleep 60
+	main=$(field "$JOB" MAIN)
+	mkdir -p "$XOS_USER_DIR/state/jobs"
+	cp -r "$XOS_STATE_DIR/jobs/$JOB" "$XOS_USER_DIR/state/jobs/"
+	chown -R $XOS_TEST_UID "$XOS_USER_DIR/state"
+	sed -i 's/^SUPERVISOR=.*/SUPERVISOR="0"/' "$XOS_USER_DIR/state/jobs/$JOB/job"
+	chown $XOS_TEST_UID "$XOS_USER_DIR/state/jobs/$JOB/job"
+	run xcgkill --state-dir "$XOS_USER_DIR/state" "$JOB"
+	alive "$main"
+	[ -n "$(groups_of "$JOB")" ]
+	# nor as a tree whose supervisor it names
+	sed -i 's/^SUPERVISOR=.*/SUPERVISOR="'$$'"/; s/^SUPERVISOR_START=.*/SUPERVISOR_START="'"$(awk '{ print $22 }' /proc/$$/stat)"'"/
+		s/^KIND=.*/KIND="tree"/; s/^STATE=.*/STATE="running"/; /^CGROUP/d' "$XOS_USER_DIR/state/jobs/$JOB/job"
+	chown $XOS_TEST_UID "$XOS_USER_DIR/state/jobs/$JOB/job" # sed -i made it root's
+	background sleep 60
+	run timeout 15 xcgkill --state-dir "$XOS_USER_DIR/state" "$JOB"
+	alive "$!"
+}
