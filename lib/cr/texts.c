@@ -2,8 +2,10 @@
  * their registers. */
 #include "cr/internal.h"
 #include "common/cleanup.h"
+#include "common/log.h"
 #include "common/num.h"
 #include "res/mm.h"
+#include "tracee/recall.h"
 
 #include <string.h>
 #include <sys/utsname.h>
@@ -30,9 +32,12 @@ static const char *upper(const char *s, char *out)
 
 int thread_record(struct dump *d, struct dproc *p, struct dthread *th, struct err *e)
 {
+	struct user_regs_struct regs = th->t->regs;
 	struct buf x = BUF_INIT;
 	char key[16];
 
+	if (!thread_recall(p->t, &regs))
+		log_verbose("pid %d: thread %d: its call with a time-out will end with EINTR after a restart", p->vpid, th->vtid);
 	if (thread_get_xstate(th->t, &x, e)) {
 		buf_free(&x);
 		return -1;
@@ -44,7 +49,7 @@ int thread_record(struct dump *d, struct dproc *p, struct dthread *th, struct er
 		rec_put_u64(&p->out, "STOPPED", 1);
 	for (size_t i = 0; i < NREGS; i++) {
 		unsigned long long v;
-		memcpy(&v, (const char *)&th->t->regs + regs_table[i].off, sizeof v);
+		memcpy(&v, (const char *)&regs + regs_table[i].off, sizeof v);
 		rec_put_hex(&p->out, upper(regs_table[i].name, key), v);
 	}
 	rec_put_bin(&p->out, "XSTATE", x.p, x.len);
