@@ -99,6 +99,8 @@ int mm_find_room(struct restore *r, struct err *e);
 int mm_strip(struct restore *r, struct rproc *p, struct err *e);
 /* Maps and fills everything of p (p under remote control); what it has from its parent by fork is kept. */
 int mm_map(struct restore *r, struct rproc *p, struct err *e);
+/* The pages of p from the image into its mappings, which are writable. */
+int mm_fill(struct restore *r, struct rproc *p, struct err *e);
 /* Protections, advice, exe, brk: when all children of p are made. Removes the temp area. */
 int mm_finish(struct restore *r, struct rproc *p, struct err *e);
 int mm_late(struct restore *r, struct rproc *p, struct err *e);  /* mlock, seal */

@@ -237,44 +237,11 @@ static int map_all(struct restore *r, struct rproc *p, struct err *e)
 	return remote_run(p->rem, e);
 }
 
-/* Lets the process read its pages from the image. Big runs in pieces, so that an error names a place. */
-static int fill(struct restore *r, struct rproc *p, struct err *e)
-{
-	enum { PIECE = 64 << 20, BATCH = 256 };
-	struct rmm *mm = p->mm;
-	uint64_t off = mm->off, want[BATCH];
-	size_t queued = 0;
-
-	for (size_t i = 0; i <= mm->data.n; i++) {
-		uint64_t at = i < mm->data.n ? mm->data.v[i].start : 0, left = i < mm->data.n ? mm->data.v[i].n * MM_PAGE : 0;
-
-		while (left || (i == mm->data.n && queued)) {
-			uint64_t n = left < PIECE ? left : PIECE;
-			if (n) {
-				call(p, "pread", SYS_pread64, (uint64_t)r->img_fd, at, n, off, 0, 0);
-				want[queued++] = n;
-				at += n;
-				off += n;
-				left -= n;
-			}
-			if (queued == BATCH || i == mm->data.n) {
-				if (remote_run(p->rem, e))
-					return err_prefix(e, "filling memory");
-				for (size_t k = 0; k < queued; k++)
-					if ((uint64_t)remote_ret(p->rem, k) != want[k])
-						return err_set(e, EX_FAILED, "filling memory: the image ends or memory is short");
-				queued = 0;
-			}
-		}
-	}
-	return 0;
-}
-
 int mm_map(struct restore *r, struct rproc *p, struct err *e)
 {
 	if (p->base && (unmap_rest(r, p, e) || drop_extra(p, e)))
 		return -1;
-	if (map_all(r, p, e) || fill(r, p, e))
+	if (map_all(r, p, e) || mm_fill(r, p, e))
 		return -1;
 	p->mm_mapped = true;
 	return 0;
