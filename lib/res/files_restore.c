@@ -81,6 +81,27 @@ static int parse_table(struct restore *r, struct rproc *p, struct err *e)
 	return 0;
 }
 
+/* Descriptors of the restart itself come above all of the job's. */
+static int make_room(struct restore *r, struct err *e)
+{
+	enum { OURS = 64 };
+	rlim_t need = (rlim_t)r->fd_base + OURS, want = need + r->nfiles;
+	struct rlimit rl;
+
+	if (getrlimit(RLIMIT_NOFILE, &rl))
+		return err_sys(e, "RLIMIT_NOFILE");
+	rl.rlim_cur = rl.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &rl);
+	if (want <= rl.rlim_max)
+		return 0;
+	/* Root may, up to fs.nr_open. Files that have their numbers in the job need no second ones. */
+	if (!setrlimit(RLIMIT_NOFILE, &(struct rlimit){ want, want }) || need <= rl.rlim_max)
+		return 0;
+	err_set(e, EX_MISFIT, "the job has a descriptor of number %d", r->fd_base - 1);
+	err_hint(e, "raise RLIMIT_NOFILE (ulimit -n) or fs.nr_open above it");
+	return -1;
+}
+
 int files_parse(struct restore *r, struct err *e)
 {
 	if (parse_descriptions(r, e))
@@ -89,7 +110,7 @@ int files_parse(struct restore *r, struct err *e)
 	for (size_t i = 0; i < r->nprocs; i++)
 		if (parse_table(r, r->procs[i], e))
 			return err_prefix(e, "task_%d", r->procs[i]->pid);
-	return 0;
+	return make_room(r, e);
 }
 
 int restore_high_fd(struct restore *r, int fd)
@@ -124,14 +145,9 @@ static int place(struct restore *r, struct rfile *f, int want, struct err *e)
 int files_open_all(struct restore *r, struct err *e)
 {
 	AUTO_FREE int *want = malloc((r->nfiles + 1) * sizeof *want);
-	struct rlimit rl;
 
 	if (!want)
 		return err_set(e, EX_FAILED, "out of memory");
-	if (!getrlimit(RLIMIT_NOFILE, &rl) && rl.rlim_cur < rl.rlim_max) {
-		rl.rlim_cur = rl.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &rl);
-	}
 	for (size_t i = 0; i <= r->nfiles; i++)
 		want[i] = -1;
 	for (size_t i = 0; i < r->nprocs; i++)

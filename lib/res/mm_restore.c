@@ -39,6 +39,21 @@ static int parse_flags(const char *flags, size_t line, struct err *e)
 	return 0;
 }
 
+/* User space ends at 47 bits, or at 56 where kernel and CPU have five levels of page tables. */
+static uint64_t user_end(void)
+{
+	static uint64_t end;
+	void *high;
+
+	if (!end) {
+		high = mmap((void *)((uintptr_t)1 << 52), MM_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		end = ((uint64_t)1 << (high != MAP_FAILED && (uintptr_t)high >> 47 ? 56 : 47)) - MM_PAGE;
+		if (high != MAP_FAILED)
+			munmap(high, MM_PAGE);
+	}
+	return end;
+}
+
 static int parse_vma(struct restore *r, const struct rec *rec, const struct rvma *prev, struct rvma *v, struct err *e)
 {
 	const char *prot;
@@ -59,6 +74,9 @@ static int parse_vma(struct restore *r, const struct rec *rec, const struct rvma
 	if (v->start >= v->end || v->start % MM_PAGE || v->end % MM_PAGE || v->offset % MM_PAGE ||
 	    (prev && v->start < prev->end) || strlen(prot) != 3 || (v->huge_kb & (v->huge_kb - 1)))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: malformed memory range", rec->line);
+	if (v->end > user_end())
+		return err_set(e, EX_MISFIT, "line %zu: memory at %llx, which this kernel does not have", rec->line,
+			       (unsigned long long)v->start);
 	v->prot = (prot[0] == 'r' ? PROT_READ : 0) | (prot[1] == 'w' ? PROT_WRITE : 0) | (prot[2] == 'x' ? PROT_EXEC : 0);
 	max = v->kind == VMA_FILE ? r->nmfiles : v->kind == VMA_SHM ? r->nshm : 0;
 	if (obj > max || (max && !obj) || (v->kind == VMA_SHM && v->offset + (v->end - v->start) > r->shm[obj - 1].size))
@@ -109,8 +127,8 @@ static int check_runs(const struct rmm *mm, const struct mm_runs *r, struct err 
 		while (at < end) {
 			while (k < mm->n && mm->v[k].end <= at)
 				k++;
-			if (k == mm->n || mm->v[k].start > at || mm->v[k].shared || mm->v[k].kind == VMA_VDSO ||
-			    mm->v[k].kind == VMA_VVAR)
+			if (k == mm->n || mm->v[k].start > at || mm->v[k].shared ||
+			    (mm->v[k].kind != VMA_ANON && mm->v[k].kind != VMA_FILE))
 				return err_set(e, EX_BAD_IMAGE, "page %llx is in no private memory", (unsigned long long)at);
 			at = mm->v[k].end < end ? mm->v[k].end : end;
 		}
