@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "res/fd_ops.h"
 #include "res/fd_reg.h"
+#include "res/fd_unix.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -26,9 +27,11 @@ struct fdtab { struct fdent *v; size_t n, cap; };   /* dproc -> by index, parall
 
 
 
-static bool same_description(struct dproc *a, int fda, struct dproc *b, int fdb)
+/* One that is in a queue only is ours by number. */
+static bool same_description(const struct dfile *a, const struct dfile *b)
 {
-	return syscall(SYS_kcmp, a->pid, b->pid, KCMP_FILE, fda, fdb) == 0;
+	return syscall(SYS_kcmp, a->fd < 0 ? getpid() : a->p->pid, b->fd < 0 ? getpid() : b->p->pid, KCMP_FILE,
+		       a->fd < 0 ? a->lfd : a->fd, b->fd < 0 ? b->lfd : b->fd) == 0;
 }
 
 static unsigned hash_of(const struct stat *st)
@@ -73,7 +76,7 @@ static struct dfile *known(struct dump *d, const struct dfile *f)
 {
 	for (struct dfile *c = d->hash[hash_of(&f->st)]; c; c = c->next_hash)
 		if (c->st.st_ino == f->st.st_ino && c->st.st_dev == f->st.st_dev && c->flags == f->flags &&
-		    c->pos == f->pos && same_description(c->p, c->fd, f->p, f->fd))
+		    c->pos == f->pos && same_description(c, f))
 			return c;
 	return NULL;
 }
@@ -92,7 +95,8 @@ static int add_file(struct dump *d, struct dfile *f, struct err *e)
 	d->files[f->id - 1] = f;
 	f->next_hash = d->hash[hash_of(&f->st)];
 	d->hash[hash_of(&f->st)] = f;
-	f->lfd = (int)syscall(SYS_pidfd_getfd, f->p->t->pidfd, f->fd, 0);
+	if (f->fd >= 0)
+		f->lfd = (int)syscall(SYS_pidfd_getfd, f->p->t->pidfd, f->fd, 0);
 	return 0;
 }
 
@@ -149,6 +153,33 @@ static int collect_fd(struct dump *d, struct dproc *p, struct fdtab *t, int dfd,
 	if (fd <= 2)
 		f->std |= 1u << fd;
 	return tab_add(t, (struct fdent){ fd, cloexec, f }, e);
+}
+
+struct dfile *files_adopt(struct dump *d, struct dproc *p, int fd, struct err *e)
+{
+	AUTO_FD int dfd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	AUTO_FD int dinfo = open("/proc/self/fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	struct dfile *f = calloc(1, sizeof *f), *k;
+	bool cloexec;
+
+	if (!f) {
+		err_set(e, EX_FAILED, "out of memory");
+		close(fd);
+		return NULL;
+	}
+	if (look(p, dfd, dinfo, fd, f, &cloexec, e)) {
+		close(fd);
+		free_file(f);
+		return NULL;
+	}
+	f->fd = -1;
+	f->lfd = fd;
+	k = known(d, f);
+	if (k || add_file(d, f, e)) {
+		free_file(f);
+		return k;
+	}
+	return f;
 }
 
 static int collect_proc(struct dump *d, struct dproc *p, struct fdtab *t, struct err *e)
@@ -278,6 +309,7 @@ struct dfile *files_find_inode(struct dump *d, const struct stat *st)
 
 void files_free(struct dump *d)
 {
+	unix_world_free(d);
 	for (size_t i = 0; i < d->nfiles; i++)
 		free_file(d->files[i]);
 	free(d->files);

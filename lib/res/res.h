@@ -69,7 +69,7 @@ struct dproc {
 /* An open file description, found by kcmp(2); held by at least one process of the job. */
 struct dfile {
 	uint32_t id;                   /* from 1 */
-	struct dproc *p; int fd;       /* where it was found first */
+	struct dproc *p; int fd;       /* where it was found first; fd -1: in a queue of p's only */
 	int lfd;                       /* our own duplicate (pidfd_getfd), -1 when refused by the kernel */
 	struct stat st;
 	unsigned flags;                /* O_ flags as in fdinfo, without O_CLOEXEC */
@@ -98,6 +98,7 @@ struct dump {
 	char *groups;                  /* control groups of the first member: member_group.c */
 	pid_t above;                   /* who started the job's supervisor, 0: not known */
 	pid_t nsinit;                  /* its first process, not a member; 0 */
+	struct unix_world *unixs;      /* what is known of unix sockets: fd_unix.c */
 };
 /* Adds a line to the list of what prevents the checkpoint. Never fails; returns 0 so that checks read well. */
 int refuse(struct dump *d, const struct dproc *p, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -225,6 +226,9 @@ extern const struct fd_ops *const fd_table[];     /* NULL-terminated */
 struct dfile *files_find_fd(struct dump *d, struct dproc *p, int fd); /* description behind p's fd, NULL */
 /* The description of the job that is the same file (st_dev, st_ino) as st, any flags; NULL. */
 struct dfile *files_find_inode(struct dump *d, const struct stat *st);
+/* A descriptor of our own that was received from a queue of p's (SCM_RIGHTS; taken): the description of the job that it
+ * is, else a new one, which nobody holds: its fd is -1. NULL: e is filled. */
+struct dfile *files_adopt(struct dump *d, struct dproc *p, int fd, struct err *e);
 /* Moves a descriptor of the restorer out of the job's numbers (closes the old one). -1 with errno. */
 int restore_high_fd(struct restore *r, int fd);
 /* Value of "key:" in fdinfo text as a number (base 0/8/16), -1 when absent. */

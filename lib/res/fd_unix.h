@@ -1,0 +1,119 @@
+/* fd_unix: unix sockets, unix(7). What its files share:
+ *   unix_diag.c       what the kernel tells of all sockets (NETLINK_SOCK_DIAG)
+ *   fd_unix.c         check and dump
+ *   fd_unix_queue.c   what waits in a queue: data, message boundaries, descriptors, credentials
+ *   fd_unix_make.c    sockets and connections made anew, with names and the credentials that SO_PEERCRED shows
+ *   fd_unix_open.c    the order in which they are made on restart
+ *   fd_unix_fill.c    queues filled, shut down, options set: when all processes and files are there
+ *   fd_unix_opt.c     socket options */
+#ifndef XOS_FD_UNIX_H
+#define XOS_FD_UNIX_H
+
+#include "res/res.h"
+
+enum {
+	UNIX_NAME_MAX = 108,
+	UNIX_MAX_QUEUE = 1 << 30,        /* bytes that wait in one socket */
+	UNIX_MAX_MESSAGES = 1 << 20,     /* in one socket */
+	UNIX_MAX_RIGHTS = 253,           /* descriptors in one message: SCM_MAX_FD */
+	UNIX_LISTENING = 10,             /* TCP_LISTEN: state of a listening socket */
+};
+
+/* sun_path as bytes: n 0: no name; v[0] == 0: abstract. */
+struct unix_name { unsigned n; unsigned char v[UNIX_NAME_MAX]; };
+
+/* ---- unix_diag.c ---- */
+
+struct unix_entry {
+	uint32_t ino;
+	bool has_peer; uint32_t peer;           /* peer 0: it has closed, or was not accepted yet */
+	bool has_file; uint32_t file_ino, file_dev; /* of the socket file */
+	unsigned char type, state, shutdown;
+	uint32_t backlog;                       /* of a listening one */
+	uint32_t *pending; size_t npending;     /* clients that wait to be accepted; 0: has closed */
+	struct unix_name name;
+};
+struct unix_diag { struct unix_entry *v; size_t n; };
+/* All unix sockets of our network namespace, sorted by inode. 1: this kernel does not tell (no unix_diag). */
+int unix_diag_read(struct unix_diag *t, struct err *e);
+const struct unix_entry *unix_diag_find(const struct unix_diag *t, uint64_t ino);
+void unix_diag_free(struct unix_diag *t);
+
+/* ---- fd_unix_queue.c ---- */
+
+struct unix_creds { bool known; pid_t pid; uid_t uid; gid_t gid; };
+struct unix_message {
+	size_t len;
+	uint32_t *files; size_t nfiles;         /* ids of the descriptors in it */
+	struct unix_creds creds;                /* pid as seen here (dump), as the job sees it (restart) */
+	uint32_t sender;                        /* id of a socket that has a name; 0: it had none */
+};
+struct unix_queue {
+	struct buf data;
+	struct unix_message *v; size_t n;
+	char *why;                              /* it cannot be saved; NULL: it can */
+};
+/* Peeks at all that waits in f. Descriptors in it that no process holds are added to d->files. */
+int unix_queue_read(struct dump *d, struct dfile *f, int type, struct unix_queue *q, struct err *e);
+/* A message more, all zero; NULL: out of memory. */
+struct unix_message *unix_queue_add(struct unix_queue *q);
+void unix_queue_free(struct unix_queue *q);
+
+/* ---- fd_unix.c ---- */
+
+struct unix_world {                             /* of one checkpoint */
+	struct unix_diag diag;
+	bool blind;                             /* the kernel does not tell who is connected to whom */
+	struct unix_queue **queues; size_t nqueues; /* by id of description */
+};
+void unix_world_free(struct dump *d);
+
+/* ---- fd_unix_opt.c ---- */
+
+/* OPTIONS of the record that is open: those that differ from a new socket's. */
+int unix_options_dump(struct dump *d, const struct dfile *f, int type, struct err *e);
+/* Checks OPTIONS; fd -1: nothing else. Else sets them. */
+int unix_options_set(const struct rec *rec, int fd, struct err *e);
+/* The send buffer holds at least n bytes, if we may. */
+void unix_room(int fd, uint64_t n);
+
+/* ---- restart ---- */
+
+struct usock {
+	struct rfile *f;                        /* NULL: made for a moment */
+	int type;
+	struct unix_name name, peer_name, to_name;
+	const char *base, *root;                /* where a relative name begins; the root that it is seen from */
+	bool has_file; mode_t file_mode; uid_t file_uid; gid_t file_gid;
+	bool server, orphan, listening, reset;
+	int backlog, shutdown;
+	uint32_t with, pending, order, to;      /* ids: peer, listener, place there, target of datagrams */
+	struct unix_creds peer, by;             /* what it shows as SO_PEERCRED; who connected it */
+	uint64_t content;
+	int path_fd;                            /* O_PATH of its socket file, -1 */
+	int tmp;                                /* the other end of an orphan until it is filled, -1 */
+	bool opened, settled;
+};
+/* Fills u (all but f->priv) from the record. */
+int unix_parse(struct restore *r, struct rfile *f, struct usock *u, struct err *e);
+/* MESSAGES of the record, against CONTENT. */
+int unix_messages_parse(struct restore *r, const struct usock *u, struct unix_queue *q, struct err *e);
+/* A new socket with its name, listening where it was. *fd gets it. */
+int unix_make(struct restore *r, struct usock *u, int *fd, struct err *e);
+/* Two connected ones. Either may be temporary. */
+int unix_make_pair(struct restore *r, struct usock *a, struct usock *b, int fd[2], struct err *e);
+/* Connects fd to u, as somebody else where `as` is known. */
+int unix_connect(int fd, const struct usock *u, const struct unix_creds *as, struct err *e);
+/* sockaddr_un that leads to u in text. Returns its length. */
+struct sockaddr_un;
+unsigned unix_address(const struct usock *u, struct sockaddr_un *a);
+/* Forgets the directory that private names were made in. */
+void unix_make_end(void);
+/* A name for messages. */
+const char *unix_text(const struct unix_name *n, char *out, size_t size);
+int unix_settle(struct restore *r, struct err *e);
+struct usock *unix_of(struct restore *r, uint32_t id);  /* NULL: no unix socket */
+int unix_open(struct restore *r, struct rfile *f, struct err *e);
+int unix_install(struct restore *r, struct rproc *p, int fd, struct rfile *f, struct err *e);
+
+#endif

@@ -1,0 +1,263 @@
+/* fd_unix_open: records of unix sockets on restart, and the order in which the sockets are made: all with the first one.
+ *
+ *   connections, also to ends that are closed later: an accepted socket has the name of one that listened; that name must be free still
+ *   sockets that are alone: bound, listening
+ *   connections that wait to be accepted, in their order
+ * Datagram sockets that send to one that does not send back are connected after the queues are filled (fd_unix_fill.c): a connected
+ * one takes messages from nobody else. */
+#include "res/fd_unix.h"
+#include "res/fd_ext.h"
+#include "res/fd_ops.h"
+#include "common/cleanup.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/socket.h>
+
+struct usock *unix_of(struct restore *r, uint32_t id)
+{
+	struct rfile *f = restore_file(r, id);
+
+	return f && f->ops == &fd_unix_ops ? f->priv : NULL;
+}
+
+/* ---- parsing ---- */
+
+static int parse_name(const struct rec *rec, const char *key, struct unix_name *n, struct err *e)
+{
+	size_t len;
+
+	n->n = 0;
+	if (!rec_find(rec, key))
+		return 0;
+	if (rec_bin(rec, key, n->v, 1, UNIX_NAME_MAX, &len, e))
+		return -1;
+	/* sun_path of a file ends at its first NUL. */
+	if (n->v[0] && memchr(n->v, 0, len))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: %s is no path", rec->line, key);
+	n->n = (unsigned)len;
+	return 0;
+}
+
+static int parse_creds(const struct rec *rec, const char *which, struct unix_creds *c, struct err *e)
+{
+	char key[16];
+	uint64_t pid, uid, gid;
+
+	snprintf(key, sizeof key, "%s_PID", which);
+	*c = (struct unix_creds){ 0 };
+	if (!rec_find(rec, key))
+		return 0;
+	if (rec_u64(rec, key, INT32_MAX, &pid, e))
+		return -1;
+	snprintf(key, sizeof key, "%s_UID", which);
+	if (rec_u64(rec, key, UINT32_MAX - 1, &uid, e))
+		return -1;
+	snprintf(key, sizeof key, "%s_GID", which);
+	if (rec_u64(rec, key, UINT32_MAX - 1, &gid, e))
+		return -1;
+	*c = (struct unix_creds){ true, (pid_t)pid, (uid_t)uid, (gid_t)gid };
+	return 0;
+}
+
+static int parse_file(const struct rec *rec, struct usock *u, struct err *e)
+{
+	uint64_t mode, uid, gid;
+
+	u->base = rec_find(rec, "BASE");
+	u->root = rec_find(rec, "ROOT");
+	u->has_file = rec_find(rec, "FILE_MODE");
+	if (!u->has_file)
+		return 0;
+	if (rec_u64(rec, "FILE_MODE", 07777, &mode, e) || rec_u64(rec, "FILE_UID", UINT32_MAX, &uid, e) ||
+	    rec_u64(rec, "FILE_GID", UINT32_MAX, &gid, e))
+		return -1;
+	if (!u->name.n || !u->name.v[0] || (u->name.v[0] != '/' && !u->base))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: the socket's file has no place", rec->line);
+	u->file_mode = (mode_t)mode;
+	u->file_uid = (uid_t)uid;
+	u->file_gid = (gid_t)gid;
+	return 0;
+}
+
+static int parse_links(struct restore *r, const struct rec *rec, struct usock *u, struct err *e)
+{
+	uint64_t with, pending, order, to, shut, server, orphan, reset;
+
+	if (rec_u64_or(rec, "WITH", r->nfiles, 0, &with, e) || rec_u64_or(rec, "PENDING", r->nfiles, 0, &pending, e) ||
+	    rec_u64_or(rec, "ORDER", UINT32_MAX, 0, &order, e) || rec_u64_or(rec, "TO", r->nfiles, 0, &to, e) ||
+	    rec_u64_or(rec, "SHUTDOWN", 3, 0, &shut, e) || rec_u64_or(rec, "SERVER", 1, 0, &server, e) ||
+	    rec_u64_or(rec, "ORPHAN", 1, 0, &orphan, e) || rec_u64_or(rec, "RESET", 1, 0, &reset, e) ||
+	    rec_u64_or(rec, "CONTENT", UNIX_MAX_QUEUE, 0, &u->content, e))
+		return -1;
+	u->with = (uint32_t)with;
+	u->pending = (uint32_t)pending;
+	u->order = (uint32_t)order;
+	u->to = (uint32_t)to;
+	u->shutdown = (int)shut;
+	u->server = server;
+	u->orphan = orphan;
+	u->reset = reset;
+	u->listening = rec_find(rec, "LISTEN");
+	if (u->listening && rec_int(rec, "LISTEN", 0, INT_MAX, &u->backlog, e))
+		return -1;
+	if ((u->with != 0) + (u->pending != 0) + (u->to != 0 || u->to_name.n) + u->listening + u->orphan > 1)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: a unix socket with two connections", rec->line);
+	if (u->type == SOCK_DGRAM ? u->listening || u->pending : u->to || u->to_name.n)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: such a unix socket cannot be", rec->line);
+	return 0;
+}
+
+int unix_parse(struct restore *r, struct rfile *f, struct usock *u, struct err *e)
+{
+	const struct rec *rec = &f->rec;
+	const char *kind;
+
+	*u = (struct usock){ .f = f, .path_fd = -1, .tmp = -1 };
+	if (rec_str(rec, "KIND", &kind, e))
+		return -1;
+	u->type = !strcmp(kind, "stream") ? SOCK_STREAM : !strcmp(kind, "dgram") ? SOCK_DGRAM :
+		  !strcmp(kind, "seqpacket") ? SOCK_SEQPACKET : -1;
+	if (u->type < 0)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: KIND=\"%s\"", rec->line, kind);
+	if (parse_name(rec, "ADDRESS", &u->name, e) || parse_name(rec, "PEER_ADDRESS", &u->peer_name, e) ||
+	    parse_name(rec, "TO_ADDRESS", &u->to_name, e) || parse_creds(rec, "PEER", &u->peer, e) ||
+	    parse_creds(rec, "BY", &u->by, e) || parse_file(rec, u, e) || parse_links(r, rec, u, e) ||
+	    unix_options_set(rec, -1, e))
+		return -1;
+	return 0;
+}
+
+/* Ids that others refer to. */
+static int verify(struct restore *r, struct usock *u, struct err *e)
+{
+	struct usock *with = u->with ? unix_of(r, u->with) : NULL;
+	struct usock *at = u->pending ? unix_of(r, u->pending) : NULL, *to = u->to ? unix_of(r, u->to) : NULL;
+	struct unix_queue q = { 0 };
+	int rc;
+
+	if ((u->with && (!with || with == u || with->with != u->f->id || with->type != u->type)) ||
+	    (u->pending && (!at || !at->listening || at->type != u->type)) ||
+	    (u->to && (!to || to->type != SOCK_DGRAM || !to->name.n)))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: a unix socket is connected to what it cannot be", u->f->rec.line);
+	rc = unix_messages_parse(r, u, &q, e);
+	unix_queue_free(&q);
+	return rc;
+}
+
+static int parse_all(struct restore *r, struct err *e)
+{
+	for (size_t i = 0; i < r->nfiles; i++) {
+		struct rfile *f = &r->files[i];
+
+		if (f->ops != &fd_unix_ops || rec_find(&f->rec, "EXTERNAL"))
+			continue;
+		f->priv = calloc(1, sizeof(struct usock));
+		if (!f->priv)
+			return err_set(e, EX_FAILED, "out of memory");
+		if (unix_parse(r, f, f->priv, e))
+			return -1;
+	}
+	for (size_t i = 0; i < r->nfiles; i++)
+		if (r->files[i].ops == &fd_unix_ops && r->files[i].priv && verify(r, r->files[i].priv, e))
+			return -1;
+	return 0;
+}
+
+/* ---- making ---- */
+
+/* Out of the way of the job's numbers, which others will ask for. */
+static int keep(struct restore *r, struct usock *u, int fd, struct err *e)
+{
+	u->f->fd = restore_high_fd(r, fd);
+	u->opened = true;
+	return u->f->fd < 0 ? err_sys(e, "cannot place a socket above %d (RLIMIT_NOFILE)", r->fd_base) : 0;
+}
+
+static int open_connection(struct restore *r, struct usock *u, struct err *e)
+{
+	struct usock gone = { .type = u->type, .name = u->peer_name, .peer = u->peer, .path_fd = -1, .tmp = -1 };
+	struct usock *other = u->orphan ? &gone : unix_of(r, u->with);
+	int fd[2];
+
+	if (unix_make_pair(r, u, other, fd, e) || keep(r, u, fd[0], e))
+		return -1;
+	if (!u->orphan)
+		return keep(r, other, fd[1], e);
+	if (gone.path_fd >= 0)
+		close(gone.path_fd);
+	u->tmp = restore_high_fd(r, fd[1]);
+	return u->tmp < 0 ? err_sys(e, "cannot place a socket above %d (RLIMIT_NOFILE)", r->fd_base) : 0;
+}
+
+static int open_alone(struct restore *r, struct usock *u, struct err *e)
+{
+	int fd;
+
+	return unix_make(r, u, &fd, e) ? -1 : keep(r, u, fd, e);
+}
+
+static int open_pending(struct restore *r, struct usock *u, struct err *e)
+{
+	const struct unix_creds *by = u->by.known ? &u->by : NULL;
+
+	if (open_alone(r, u, e))
+		return -1;
+	/* With less room than there was it would wait for ever. */
+	if (fcntl(u->f->fd, F_SETFL, O_NONBLOCK))
+		return err_sys(e, "cannot set the flags of a socket");
+	return unix_connect(u->f->fd, unix_of(r, u->pending), by, e);
+}
+
+enum phase { CONNECTED, ALONE, WAITING };
+
+static enum phase phase_of(const struct usock *u)
+{
+	return u->with || u->orphan ? CONNECTED : u->pending ? WAITING : ALONE;
+}
+
+static int cmp_order(const void *a, const void *b)
+{
+	const struct usock *x = *(struct usock *const *)a, *y = *(struct usock *const *)b;
+
+	return x->order < y->order ? -1 : x->order > y->order;
+}
+
+static int open_all(struct restore *r, struct err *e)
+{
+	AUTO_FREE struct usock **waiting = malloc((r->nfiles + 1) * sizeof(struct usock *));
+	size_t n = 0;
+
+	if (!waiting)
+		return err_set(e, EX_FAILED, "out of memory");
+	if (parse_all(r, e))
+		return -1;
+	for (enum phase phase = CONNECTED; phase <= WAITING; phase++)
+		for (size_t i = 0; i < r->nfiles; i++) {
+			struct usock *u = r->files[i].ops == &fd_unix_ops ? r->files[i].priv : NULL;
+
+			if (!u || u->opened || phase_of(u) != phase)
+				continue;
+			if (phase == WAITING)
+				waiting[n++] = u;
+			else if (phase == CONNECTED ? open_connection(r, u, e) : open_alone(r, u, e))
+				return err_prefix(e, "file %u", u->f->id);
+		}
+	if (n)
+		qsort(waiting, n, sizeof(struct usock *), cmp_order);
+	for (size_t i = 0; i < n; i++)
+		if (open_pending(r, waiting[i], e))
+			return err_prefix(e, "file %u", waiting[i]->f->id);
+	return 0;
+}
+
+int unix_open(struct restore *r, struct rfile *f, struct err *e)
+{
+	int rc;
+
+	if (rec_find(&f->rec, "EXTERNAL"))
+		return ext_open(r, f, e);
+	rc = open_all(r, e);
+	unix_make_end();
+	return rc;
+}
