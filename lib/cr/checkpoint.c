@@ -10,6 +10,7 @@
 #include "res/dump_raw.h"
 #include "res/files.h"
 #include "res/mm.h"
+#include "res/sysv.h"
 
 #include <string.h>
 #include <time.h>
@@ -115,7 +116,8 @@ static int write_image(struct dump *d, const struct ckpt_opts *o, struct ckpt_re
 	d->progress = o->progress;
 	if (o->progress)
 		progress_start(o->progress, "checkpoint", mm_bytes(d));
-	if (texts_write(d, o, res->date, e) || dump_raws_write(d, e) || shm_write_pages(d, e))
+	if (texts_write(d, o, res->date, e) || dump_raws_write(d, e) || shm_write_pages(d, e) ||
+	    sysv_write_pages(d, e))
 		return -1;
 	for (size_t i = 0; i < d->nprocs; i++)
 		if (!d->procs[i]->zombie && mm_write_pages(d, d->procs[i], e))
@@ -186,6 +188,7 @@ int cr_checkpoint(const struct ckpt_opts *o, struct ckpt_result *res, struct err
 	image_writer_free(d->img);
 	dump_raws_free(d);
 	mm_free(d);
+	sysv_free(d);
 	files_free(d);
 	members_free(d);
 	buf_free(&d->refusals);

@@ -1,6 +1,7 @@
 #include "cr/nsinit.h"
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "res/sysv.h"
 
 #include <fcntl.h>
 #include <sched.h>
@@ -128,7 +129,8 @@ static void init_main(struct image *im, struct restart_run *run, int sync, int o
 
 static int start_init(struct image *im, struct restart_run *run, int sync[2], int out[2], bool user, pid_t *init, struct err *e)
 {
-	unsigned long flags = CLONE_NEWPID | CLONE_NEWNS | (user ? CLONE_NEWUSER : 0) | SIGCHLD;
+	unsigned long flags = CLONE_NEWPID | CLONE_NEWNS | (user ? CLONE_NEWUSER : 0) |
+			      (sysv_in_image(im) ? CLONE_NEWIPC : 0) | SIGCHLD;
 	long pid = syscall(SYS_clone, flags, 0, 0, 0, 0);
 
 	if (pid < 0) {

@@ -13,6 +13,7 @@
 #include "res/borrow.h"
 #include "res/files.h"
 #include "res/mm.h"
+#include "res/sysv.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -70,7 +71,8 @@ static int open_files(struct restore *r, int (*all)(struct restore *r, struct er
 /* Everything that can fail without a process. */
 static int prepare(struct restore *r, struct restart_run *run, struct err *e)
 {
-	if (check_profile(r->img, e) || plan_make(r, run, e) || files_parse(r, e) || open_files(r, mfiles_open, e) || shm_parse(r, e))
+	if (check_profile(r->img, e) || plan_make(r, run, e) || files_parse(r, e) || open_files(r, mfiles_open, e) || shm_parse(r, e) ||
+	    sysv_parse(r, e))
 		return -1;
 	for (size_t i = 0; i < r->nprocs; i++)
 		if (!r->procs[i]->zombie && !r->procs[i]->helper && mm_parse(r, r->procs[i], e))
@@ -99,6 +101,7 @@ static void restore_free(struct restore *r)
 {
 	files_restore_free(r);
 	mm_restore_free(r);
+	sysv_restore_free(r);
 	if (r->img_fd >= 0)
 		close(r->img_fd);
 	plan_free(r);
@@ -115,7 +118,7 @@ int cr_restart_check(struct image *im, struct restart_run *run, struct err *e)
 	r->check_only = true;
 	rc = prepare(r, run, e);
 	if (!rc && !run->own_ns && !run->force_ns)
-		rc = plan_check_pids(r, e);
+		rc = plan_check_pids(r, e) || sysv_verify(r, e) ? -1 : 0;
 	restore_free(r);
 	return rc;
 }
@@ -189,12 +192,12 @@ static int make(struct restore *r, struct restart_run *run, struct err *e)
 	r->img_fd = fcntl(image_fd(r->img), F_DUPFD_CLOEXEC, r->fd_base);
 	if (r->img_fd < 0)
 		return err_sys(e, "cannot keep the image open");
-	if (shm_make(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e))
+	if (sysv_make(r, e) || shm_make(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e))
 		return -1;
 	if (each(r, "restart.memory", memory, e) || each(r, "restart.files", files_install, e) ||
 	    each(r, "restart.state", state, e) || each(r, "restart.threads", threads_make, e) ||
 	    each(r, "restart.thread_state", threads_restore, e) || each(r, "restart.late", late, e) || files_late(r, e) ||
-	    each(r, "restart.finish", threads_finish, e) || each(r, "restart.disarm", disarm, e))
+	    sysv_finish(r, e) || each(r, "restart.finish", threads_finish, e) || each(r, "restart.disarm", disarm, e))
 		return -1;
 	return 0;
 }
@@ -223,11 +226,12 @@ int cr_restart(struct image *im, struct restart_run *run, struct err *e)
 		return -1;
 	rc = prepare(r, run, e);
 	if (!rc)
-		rc = plan_check_pids(r, e);
+		rc = plan_check_pids(r, e) || sysv_verify(r, e) ? -1 : 0;
 	if (!rc)
 		rc = make(r, run, e) || note_roots(r, run, e) ? -1 : 0;
 	if (rc) {
 		tree_kill(r);
+		sysv_undo_make(r);
 	} else {
 		if (run->before_run)
 			run->before_run(run->ctx);

@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/num.h"
 #include "res/mm.h"
+#include "res/sysv.h"
 #include "tracee/recall.h"
 
 #include <string.h>
@@ -211,6 +212,10 @@ int texts_write(struct dump *d, const struct ckpt_opts *o, int64_t date, struct 
 	if (put(d, "node_0", &b, e))
 		return -1;
 	if (mfiles_dump(d, &b, e) || put(d, "maps", &b, e) || shm_dump(d, &b, e) || put(d, "shm", &b, e)) {
+		buf_free(&b);
+		return -1;
+	}
+	if (sysv_needed(d) && (sysv_dump(d, &b, e) || put(d, "ipc", &b, e))) {
 		buf_free(&b);
 		return -1;
 	}

@@ -3,13 +3,14 @@
  * Records in task_PID:
  *   TYPE="mm" START_CODE= END_CODE= START_DATA= END_DATA= START_BRK= BRK= START_STACK= ARG_START= ARG_END= ENV_START=
  *             ENV_END= AUXV=hex EXE=id (of member `maps`) DUMPABLE is prctl's
- *   TYPE="vma" START= END= PROT="rwx" KIND="anon|file|shm|vdso|vvar" [SHARED="1"] [OBJ=id OFFSET=] [FLAGS=" a b "] [NAME=]
+ *   TYPE="vma" START= END= PROT="rwx" KIND="anon|file|shm|sysv|vdso|vvar" [SHARED="1"] [OBJ=id OFFSET=] [RDONLY="1"] [FLAGS=" a b "] [NAME=]
  *             [HUGE=kB]
  *   TYPE="pages|cow|guard" RUNS="address+pages,..." */
 #include "res/mm.h"
 #include "common/cleanup.h"
 #include "image/image.h"
 #include "res/mm_flags.h"
+#include "res/sysv.h"
 
 #include <string.h>
 #include <sys/mman.h>
@@ -36,6 +37,8 @@ static enum vma_kind kind_of(const struct proc_map *m)
 		return VMA_VVAR;
 	if (!strcmp(m->path, "[vsyscall]"))
 		return VMA_SKIP;
+	if (sysv_is_shm(m))
+		return VMA_SYSV; /* the inode is its id, which may be 0 */
 	if (!m->inode)
 		return VMA_ANON;
 	if (m->deleted && !m->shared && starts(m->path, "/anon_hugepage"))
@@ -61,10 +64,7 @@ static bool vma_unsupported(struct dump *d, struct dproc *p, const struct proc_m
 
 	if (k == VMA_VDSO || k == VMA_VVAR || k == VMA_SKIP)
 		return false;
-	if (starts(m->path, "/SYSV") && m->deleted) {
-		snprintf(what, sizeof what, "System V shared memory %s is not supported", m->path);
-		vma_refuse(d, p, m, what);
-	} else if (starts(m->path, "anon_inode:") || starts(m->path, "socket:") || starts(m->path, "/[aio]")) {
+	if (starts(m->path, "anon_inode:") || starts(m->path, "socket:") || starts(m->path, "/[aio]")) {
 		snprintf(what, sizeof what, "mapping of %s is not supported", m->path);
 		vma_refuse(d, p, m, what);
 	} else if (proc_map_flag(m, "um") || proc_map_flag(m, "uw") || proc_map_flag(m, "ui")) {
@@ -111,7 +111,7 @@ int mm_classify(struct dump *d, struct dproc *p, struct err *e)
 
 static void vma_record(struct buf *b, const struct dvma *v)
 {
-	static const char *const kinds[] = { "", "anon", "file", "shm", "vdso", "vvar" };
+	static const char *const kinds[] = { "", "anon", "file", "shm", "vdso", "vvar", "sysv" };
 	const struct proc_map *m = v->m;
 	char prot[4] = { m->r ? 'r' : '-', m->w ? 'w' : '-', m->x ? 'x' : '-', 0 }, flags[256] = "";
 
@@ -126,6 +126,8 @@ static void vma_record(struct buf *b, const struct dvma *v)
 		rec_put_u64(b, "OBJ", v->obj);
 		rec_put_hex(b, "OFFSET", m->offset);
 	}
+	if (v->kind == VMA_SYSV && !proc_map_flag(m, "mw"))
+		rec_put_u64(b, "RDONLY", 1);
 	for (const struct mm_flag *f = mm_flags; f->smaps; f++)
 		if (proc_map_flag(m, f->smaps)) {
 			strcat(flags, flags[0] ? " " : "");

@@ -7,7 +7,7 @@
 
 enum { MM_PAGE = 4096, MM_MAX_RUNS = 1 << 26 };
 
-enum vma_kind { VMA_ANON = 1, VMA_FILE, VMA_SHM, VMA_VDSO, VMA_VVAR, VMA_SKIP };
+enum vma_kind { VMA_ANON = 1, VMA_FILE, VMA_SHM, VMA_VDSO, VMA_VVAR, VMA_SYSV, VMA_SKIP };
 
 struct mm_run { uint64_t start, n; };            /* address, pages */
 struct mm_runs { struct mm_run *v; size_t n, cap; uint64_t pages; };
@@ -20,7 +20,7 @@ int mm_runs_parse(struct mm_runs *r, const char *s, struct err *e);  /* appends;
 struct dvma {
 	struct proc_map *m;            /* in dproc.maps */
 	enum vma_kind kind;
-	uint32_t obj;                  /* id of its mfile or dshm, 0: none */
+	uint32_t obj;                  /* id of its mfile or dshm, number of its System V segment, 0: none */
 };
 struct dmm {
 	struct dvma *v; size_t n;
@@ -69,6 +69,7 @@ struct rvma {
 	int prot;
 	enum vma_kind kind;
 	bool shared, mapped;           /* mapped: inherited from the parent by fork, content included */
+	bool rdonly;                   /* a System V segment attached with SHM_RDONLY */
 	uint32_t obj;
 	uint64_t huge_kb;
 	const char *flags, *name;      /* " dontfork locked ..."; name of an anonymous mapping or NULL */

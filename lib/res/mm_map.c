@@ -11,11 +11,13 @@
 #include "res/mm.h"
 #include "common/cleanup.h"
 #include "res/mm_flags.h"
+#include "res/sysv.h"
 
 #include <linux/prctl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/shm.h>
 #include <sys/syscall.h>
 
 #ifndef MAP_FIXED_NOREPLACE
@@ -119,6 +121,41 @@ static void map_shared(struct restore *r, struct rproc *p, const struct rvma *v)
 	}
 	call(p, "mremap", SYS_mremap, r->temp + s->off + v->offset, 0, v->end - v->start, MREMAP_MAYMOVE | MREMAP_FIXED, v->start, 0);
 	call(p, "mprotect", SYS_mprotect, v->start, v->end - v->start, (uint64_t)v->prot, 0, 0, 0);
+}
+
+static bool same_attachment(const struct rvma *a, const struct rvma *b)
+{
+	return b->kind == VMA_SYSV && a->obj == b->obj && a->rdonly == b->rdonly && a->start - a->offset == b->start - b->offset;
+}
+
+/* Attaches a System V segment where there is room, and moves what the process has of it to its place: parts of one attachment
+ * stay one for shmdt(2). Done with the first of them; the others are skipped. */
+static int map_sysv(struct restore *r, struct rproc *p, size_t i, struct err *e)
+{
+	const struct rmm *mm = p->mm;
+	const struct rvma *v = &mm->v[i];
+	const struct sysv_obj *o = sysv_shm(r, v->obj);
+	uint64_t at = r->temp + r->sysv->temp, base = v->start - v->offset, end = base + (o->size + MM_PAGE - 1) / MM_PAGE * MM_PAGE;
+
+	for (size_t k = i; k-- > 0 && mm->v[k].end > base;)
+		if (same_attachment(v, &mm->v[k]))
+			return 0;
+	if (remote_room(p->rem, 2, 0, e))
+		return -1;
+	call(p, "shmat", SYS_shmat, (uint64_t)o->id, at, v->rdonly ? SHM_RDONLY : v->prot & PROT_EXEC ? SHM_EXEC : 0, 0, 0, 0);
+	for (size_t k = i; k < mm->n && mm->v[k].start < end; k++) {
+		const struct rvma *w = &mm->v[k];
+
+		if (!same_attachment(v, w))
+			continue;
+		if (remote_room(p->rem, 3, 0, e))
+			return -1;
+		call(p, "mremap", SYS_mremap, at + w->offset, w->end - w->start, w->end - w->start, MREMAP_MAYMOVE | MREMAP_FIXED,
+		     w->start, 0);
+		call(p, "mprotect", SYS_mprotect, w->start, w->end - w->start, (uint64_t)w->prot, 0, 0, 0);
+	}
+	call(p, "munmap", SYS_munmap, at, end - base, 0, 0, 0, 0);
+	return 0;
 }
 
 /* ---- what a forked child keeps ---- */
@@ -225,8 +262,10 @@ static int map_all(struct restore *r, struct rproc *p, struct err *e)
 
 		if (v->mapped || v->kind == VMA_VDSO || v->kind == VMA_VVAR)
 			continue;
-		if (remote_room(p->rem, 2, 0, e))
+		if (remote_room(p->rem, 2, 0, e) || (v->kind == VMA_SYSV && map_sysv(r, p, i, e)))
 			return -1;
+		if (v->kind == VMA_SYSV)
+			continue;
 		if (v->kind == VMA_SHM)
 			map_shared(r, p, v);
 		else

@@ -3,6 +3,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "res/mm_flags.h"
+#include "res/sysv.h"
 
 #include <string.h>
 #include <sys/auxv.h>
@@ -12,6 +13,7 @@ static int parse_kind(const struct rec *rec, enum vma_kind *k, struct err *e)
 {
 	static const struct { const char *s; enum vma_kind k; } t[] = {
 		{ "anon", VMA_ANON }, { "file", VMA_FILE }, { "shm", VMA_SHM }, { "vdso", VMA_VDSO }, { "vvar", VMA_VVAR },
+		{ "sysv", VMA_SYSV },
 	};
 	const char *s;
 
@@ -57,17 +59,20 @@ static uint64_t user_end(void)
 static int parse_vma(struct restore *r, const struct rec *rec, const struct rvma *prev, struct rvma *v, struct err *e)
 {
 	const char *prot;
-	uint64_t obj, shared;
+	uint64_t obj, shared, rdonly;
+	const struct sysv_obj *seg;
 	size_t max;
 
 	if (rec_u64(rec, "START", RES_TASK_SIZE, &v->start, e) || rec_u64(rec, "END", RES_TASK_SIZE, &v->end, e) ||
 	    rec_str(rec, "PROT", &prot, e) || parse_kind(rec, &v->kind, e) ||
 	    rec_u64_or(rec, "SHARED", 1, 0, &shared, e) || rec_u64_or(rec, "OBJ", RES_MAX_VMAS, 0, &obj, e) ||
-	    rec_u64_or(rec, "OFFSET", INT64_MAX, 0, &v->offset, e) || rec_u64_or(rec, "HUGE", 1 << 21, 0, &v->huge_kb, e))
+	    rec_u64_or(rec, "OFFSET", INT64_MAX, 0, &v->offset, e) || rec_u64_or(rec, "HUGE", 1 << 21, 0, &v->huge_kb, e) ||
+	    rec_u64_or(rec, "RDONLY", 1, 0, &rdonly, e))
 		return -1;
 	v->flags = rec_find(rec, "FLAGS") ? rec_find(rec, "FLAGS") : "";
 	v->name = rec_find(rec, "NAME");
 	v->shared = shared;
+	v->rdonly = rdonly;
 	v->obj = (uint32_t)obj;
 	if (parse_flags(v->flags, rec->line, e))
 		return -1;
@@ -78,6 +83,12 @@ static int parse_vma(struct restore *r, const struct rec *rec, const struct rvma
 		return err_set(e, EX_MISFIT, "line %zu: memory at %llx, which this kernel does not have", rec->line,
 			       (unsigned long long)v->start);
 	v->prot = (prot[0] == 'r' ? PROT_READ : 0) | (prot[1] == 'w' ? PROT_WRITE : 0) | (prot[2] == 'x' ? PROT_EXEC : 0);
+	if (v->kind == VMA_SYSV) {
+		seg = sysv_shm(r, (uint32_t)obj);
+		if (!seg || !shared || v->offset + (v->end - v->start) > (seg->size + MM_PAGE - 1) / MM_PAGE * MM_PAGE || v->offset > v->start)
+			return err_set(e, EX_BAD_IMAGE, "line %zu: memory of an unknown segment", rec->line);
+		return 0;
+	}
 	max = v->kind == VMA_FILE ? r->nmfiles : v->kind == VMA_SHM ? r->nshm : 0;
 	if (obj > max || (max && !obj) || (v->kind == VMA_SHM && v->offset + (v->end - v->start) > r->shm[obj - 1].size))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: memory of an unknown file", rec->line);

@@ -4,7 +4,7 @@
  * The order of the table (late() goes through it backwards, see cr/restart.c):
  *
  *     unsupported, ns, ctty, umask, fs, sigaction, procfs, rlimit, comm, sched, seccomp, creds, prctl, thread,
- *     sigpending, posix_timer, itimer
+ *     locks, sysv, sigpending, posix_timer, itimer
  *
  * restore_thread(): scheduling needs the restorer's credentials, so it comes before creds (as oom_score_adj and raised
  * hard limits do: those are set in restore(), before any restore_thread()). A seccomp filter may need CAP_SYS_ADMIN of the
@@ -32,6 +32,7 @@ extern const struct res_ops res_sched;
 extern const struct res_ops res_seccomp;
 extern const struct res_ops res_creds;
 extern const struct res_ops res_thread;       /* thread.c: robust list, tid address, altstack, memory policy, rseq */
+extern const struct res_ops res_sysv;         /* sysv_dump.c: System V IPC */
 extern const struct res_ops res_posix_timer;
 extern const struct res_ops res_itimer;
 

@@ -92,6 +92,7 @@ struct dump {
 	struct buf files_out;          /* records of member `files` (in order of id) */
 	struct mfile *mfiles; size_t nmfiles;   /* files that are mapped: mm_file.c */
 	struct dshm *shm; size_t nshm;          /* shared memory objects: mm_shm.c */
+	struct sysv_dump *sysv;                 /* System V objects: sysv.h */
 	struct raw_pending *raws; size_t nraws; /* raw members, written after the texts: dump_raw_fd */
 	struct progress *progress;     /* NULL: none */
 	bool own_ns;                   /* members live in PID (and user) namespaces that xrestart made */
@@ -171,6 +172,7 @@ struct restore {
 	struct rec_list files_list, shm_list, global_list;
 	struct rmfile *mfiles; size_t nmfiles;  /* [id-1]; mm_file.c */
 	struct rshm *shm; size_t nshm;          /* [id-1]; mm_shm.c */
+	struct sysv_restore *sysv;              /* System V objects: sysv.h; NULL: none */
 	uint64_t boot;                 /* address of the boot area in every process */
 	uint64_t temp, temp_len;       /* where shared memory objects wait at, in every new process */
 	int fd_base;                   /* descriptors of the restart itself are at this number and above; no process of the job uses one */

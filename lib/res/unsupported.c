@@ -2,8 +2,7 @@
  * refused in check(); what only the process itself can be asked is found in dump(), before
  * anything of the version is visible.
  *
- * SysV semaphore operations with SEM_UNDO are refused when the last operation on a semaphore was the job's; where somebody
- * outside came after it, they are not seen. Not seen at all: mlockall(MCL_FUTURE) (locked mappings are restored, the wish for future ones is not), iopl(2), and the
+ * Not seen at all: mlockall(MCL_FUTURE) (locked mappings are restored, the wish for future ones is not), iopl(2), and the
  * joined session keyring's name. */
 #include "res/proc_ops.h"
 #include "common/cleanup.h"
@@ -12,9 +11,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <string.h>
-#include <stdio.h>
 #include <sys/prctl.h>
-#include <sys/sem.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -24,7 +21,6 @@ enum {
 	REGSET_IOPERM = 0x201, REGSET_SHSTK = 0x204,
 	CS_32 = 0x23,
 	TLS_FIRST = 12, TLS_LAST = 14,
-	KCMP_SYSVSEM_ = 6,
 	PKRU_FEATURE = 9, PKRU_INIT = 0x55555554,
 	SCHED_CORE_ = 62, SCHED_CORE_GET = 0,
 	KEY_THREAD = -1, KEY_PROCESS = -2, KEY_SESSION = -3, KEY_USER = -4,
@@ -91,33 +87,6 @@ static void thread_check(struct dump *d, struct dproc *p, struct dthread *th, un
 	pkeys_check(d, p, th, pkru_at);
 }
 
-/* Has a process of the job been the last to operate on a semaphore of this set? */
-static bool set_is_ours(struct dump *d, int id, int nsems)
-{
-	for (int i = 0; i < nsems; i++) {
-		int pid = semctl(id, i, GETPID);
-
-		if (pid > 0 && dump_has_pid(d, pid))
-			return true;
-	}
-	return false;
-}
-
-/* pthread_create gives every process of threads an (empty) undo list, so that having one says little. */
-static bool semaphores_used(struct dump *d)
-{
-	AUTO_FILE FILE *f = fopen("/proc/sysvipc/sem", "re");
-	char line[512];
-
-	while (f && fgets(line, sizeof line, f)) {
-		int id, nsems;
-
-		if (sscanf(line, "%*d %d %*o %d", &id, &nsems) == 2 && set_is_ours(d, id, nsems))
-			return true;
-	}
-	return false;
-}
-
 static int unsupported_check(struct dump *d, struct dproc *p, struct err *e)
 {
 	unsigned pkru_at;
@@ -127,9 +96,6 @@ static int unsupported_check(struct dump *d, struct dproc *p, struct err *e)
 	pkru_at = pkru_offset();
 	for (size_t i = 0; i < p->nthr; i++)
 		thread_check(d, p, &p->thr[i], pkru_at);
-	/* We have no undo list. */
-	if (syscall(SYS_kcmp, getpid(), p->pid, KCMP_SYSVSEM_, 0, 0) > 0 && semaphores_used(d))
-		refuse(d, p, "SysV semaphore operations to be undone (SEM_UNDO)");
 	return 0;
 }
 
