@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -188,29 +189,27 @@ static int add(struct dump *d, struct dfile *f, int type, struct unix_queue *q, 
 	return 0;
 }
 
-/* Where in [off, off+n) the piece begins that the descriptors belong to: the first byte that brings them. */
+/* Where in [off, off+n) the piece begins that the descriptors belong to. A look goes through pieces until one with descriptors,
+ * also when it wants less than that, so smaller looks tell nothing. But the last byte has nowhere to go here:
+ * the kernel copies piece by piece, and what came before the one that it could not copy is the answer. */
 static int piece_start(int fd, int off, int n, int *start)
 {
-	int lo = off, hi = off + n - 1;
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), size = ((size_t)n + page - 1) / page * page;
+	char *mem = mmap(NULL, size + page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	struct look l = { .n = -1 };
+	int rc;
 
-	while (lo < hi) {
-		int mid = lo + (hi - lo) / 2;
-		struct look l;
-		char c;
-
-		if (peek_from(fd, mid))
-			return -1;
-		look_at(fd, &c, 1, &l);
-		if (l.n != 1)
-			return -1;
-		if (l.nfds)
-			hi = mid;
-		else
-			lo = mid + 1;
+	if (mem == MAP_FAILED)
+		return -1;
+	rc = mprotect(mem + size, page, PROT_NONE) || peek_from(fd, off) ? -1 : 0;
+	if (!rc) {
+		look_at(fd, mem + size - (n - 1), (size_t)n, &l);
 		look_close(&l);
+		rc = l.n >= n || (l.n < 0 && errno != EFAULT) ? -1 : 0;
+		*start = off + (l.n < 0 ? 0 : (int)l.n);
 	}
-	*start = lo;
-	return 0;
+	munmap(mem, size + page);
+	return rc;
 }
 
 static int read_pieces(struct dump *d, struct dfile *f, struct unix_queue *q, char *mem, int total, struct err *e)
