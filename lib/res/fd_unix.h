@@ -111,7 +111,6 @@ unsigned unix_address(const struct usock *u, struct sockaddr_un *a);
 void unix_make_end(void);
 /* A name for messages. */
 const char *unix_text(const struct unix_name *n, char *out, size_t size);
-int unix_settle(struct restore *r, struct err *e);
 struct usock *unix_of(struct restore *r, uint32_t id);  /* NULL: no unix socket */
 int unix_open(struct restore *r, struct rfile *f, struct err *e);
 int unix_install(struct restore *r, struct rproc *p, int fd, struct rfile *f, struct err *e);

@@ -4,9 +4,11 @@
 #include "res/fd_unix.h"
 #include "res/borrow.h"
 #include "res/fd_ops.h"
+#include "res/proc_ops.h"
 #include "common/cleanup.h"
 
 #include <fcntl.h>
+#include <pwd.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -184,6 +186,22 @@ static int sender(struct restore *r, const struct usock *u, const struct unix_me
 	return *temp;
 }
 
+/* All of it goes to sockets of the job itself, so nobody else is deceived; still a user's image says only what he could have sent. */
+static int creds_check(struct restore *r, const struct unix_creds *c, struct err *e)
+{
+	char text[16384];
+	struct passwd pw, *found = NULL;
+
+	if (!c->known || !proc_untrusted(r))
+		return 0;
+	if (restore_find(r, c->pid) && c->uid == r->o->image_owner && !getpwuid_r(c->uid, &pw, text, sizeof text, &found) &&
+	    found && pw.pw_gid == c->gid)
+		return 0;
+	err_set(e, EX_PERM, "a message with the credentials of process %d, user %u, group %u waits in a unix socket", c->pid, c->uid, c->gid);
+	err_hint(e, "restart with --trust if you know where the image comes from");
+	return -1;
+}
+
 static int fill(struct restore *r, const struct usock *u, struct err *e)
 {
 	AUTO_BUF struct buf data = BUF_INIT;
@@ -205,7 +223,7 @@ static int fill(struct restore *r, const struct usock *u, struct err *e)
 		if (!along && !u->name.n)
 			rc = err_set(e, EX_BAD_IMAGE, "line %zu: messages to a socket without name", u->f->rec.line);
 		else
-			rc = send_one(r, fd, along ? NULL : u, &q.v[i], at, e);
+			rc = creds_check(r, &q.v[i].creds, e) ? -1 : send_one(r, fd, along ? NULL : u, &q.v[i], at, e);
 		at += q.v[i].len;
 	}
 	unix_queue_free(&q);
@@ -292,17 +310,32 @@ static struct usock *at(struct restore *r, size_t i)
 	return r->files[i].ops == &fd_unix_ops ? r->files[i].priv : NULL;
 }
 
-int unix_settle(struct restore *r, struct err *e)
+static int finish_all(struct restore *r, struct err *e)
 {
-	for (size_t i = 0; i < r->nfiles; i++)
-		if (at(r, i) && fill(r, at(r, i), e))
-			return err_prefix(e, "file %zu", i + 1);
 	for (size_t i = 0; i < r->nfiles; i++)
 		if (at(r, i) && finish(r, at(r, i), e))
 			return err_prefix(e, "file %zu", i + 1);
-	for (size_t i = 0; i < r->nfiles; i++) {
-		struct usock *u = at(r, i);
+	return 0;
+}
 
+int unix_install(struct restore *r, struct rproc *p, int fd, struct rfile *f, struct err *e)
+{
+	struct usock *u = f->priv;
+	struct borrow b;
+	int rc;
+
+	if (!u || u->settled)
+		return 0;
+	for (size_t i = 0; i < r->nfiles; i++)
+		if (at(r, i) && fill(r, at(r, i), e))
+			return err_prefix(e, "file %zu", i + 1);
+	if (borrow_begin(&b, r, e))
+		return -1;
+	rc = finish_all(r, e);
+	if (borrow_end(&b, rc ? NULL : e) || rc)
+		return -1;
+	for (size_t i = 0; i < r->nfiles; i++) {
+		u = at(r, i);
 		if (!u)
 			continue;
 		if (u->path_fd >= 0)
@@ -311,18 +344,4 @@ int unix_settle(struct restore *r, struct err *e)
 		u->settled = true;
 	}
 	return 0;
-}
-
-int unix_install(struct restore *r, struct rproc *p, int fd, struct rfile *f, struct err *e)
-{
-	const struct usock *u = f->priv;
-	struct borrow b;
-	int rc;
-
-	if (!u || u->settled)
-		return 0;
-	if (borrow_begin(&b, r, e))
-		return -1;
-	rc = unix_settle(r, e);
-	return borrow_end(&b, rc ? NULL : e) ? -1 : rc;
 }

@@ -33,19 +33,21 @@ struct act {
 	struct unix_creds as;
 };
 
-/* The mount that private names are in, kept for one restart. */
+/* The mount that private names are in, kept for one restart. A child makes it, which is root again where we act as a user. */
 static int scratch = -1;
+static bool mounted;
 
-static int scratch_open(struct err *e)
+static int mount_scratch(void)
 {
-	AUTO_FD int fs = -1;
+	int fs = (int)syscall(SYS_fsopen, "tmpfs", FSFLAG_CLOEXEC), m = -1;
 
-	if (scratch >= 0)
-		return 0;
-	fs = (int)syscall(SYS_fsopen, "tmpfs", FSFLAG_CLOEXEC);
 	if (fs >= 0 && !syscall(SYS_fsconfig, fs, FSCONFIG_CREATE, NULL, NULL, 0))
-		scratch = (int)syscall(SYS_fsmount, fs, FSFLAG_CLOEXEC, 0);
-	return scratch < 0 ? err_sys(e, "cannot make a tmpfs for the names of sockets") : 0;
+		m = (int)syscall(SYS_fsmount, fs, FSFLAG_CLOEXEC, 0);
+	if (m < 0 || dup3(m, scratch, O_CLOEXEC) < 0)
+		return errno;
+	close(m);
+	close(fs);
+	return 0;
 }
 
 void unix_make_end(void)
@@ -53,6 +55,7 @@ void unix_make_end(void)
 	if (scratch >= 0)
 		close(scratch);
 	scratch = -1;
+	mounted = false;
 }
 
 static socklen_t address_of(const struct unix_name *n, struct sockaddr_un *a)
@@ -82,9 +85,12 @@ static void text_of(const struct unix_name *n, char out[UNIX_NAME_MAX + 1])
 static int enter_scratch(const char *path)
 {
 	char dir[UNIX_NAME_MAX + 1];
+	int rc;
 
 	if (!getuid() && geteuid() && seteuid(0))
 		return errno;
+	if (!mounted && (rc = mount_scratch()))
+		return rc;
 	if (fchdir(scratch) || chroot("."))
 		return errno;
 	for (const char *c = strchr(path + 1, '/'); c; c = strchr(c + 1, '/')) {
@@ -196,22 +202,40 @@ static pid_t child(pid_t pid)
 	return (pid_t)syscall(SYS_clone3, &a, sizeof a);
 }
 
+static int wait_for(pid_t pid)
+{
+	int status;
+
+	while (waitpid(pid, &status, __WALL) < 0)
+		if (errno != EINTR)
+			return errno;
+	return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+}
+
+/* In a child while we act as a user: only root may choose a PID. */
+static int act_as_root(const struct act *a)
+{
+	uid_t euid = geteuid();
+	pid_t pid = seteuid(0) ? -1 : child(a->as.pid);
+
+	if (seteuid(euid))
+		return errno;
+	return pid > 0 ? wait_for(pid) : act_run(a);
+}
+
 /* errno of the step that failed, or 0. */
 static int act(const struct act *a)
 {
-	int status;
-	pid_t pid = child(a->as.known ? a->as.pid : 0);
+	bool borrowed = !getuid() && geteuid();
+	pid_t pid = child(a->as.known && !borrowed ? a->as.pid : 0);
 
 	if (pid < 0) /* not allowed, or the number is in use */
 		pid = child(0);
 	if (pid < 0)
 		return errno;
 	if (!pid)
-		_exit(act_run(a));
-	while (waitpid(pid, &status, __WALL) < 0)
-		if (errno != EINTR)
-			return errno;
-	return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
+		_exit(borrowed && a->as.known && a->as.pid > 1 ? act_as_root(a) : act_run(a));
+	return wait_for(pid);
 }
 
 static int name_error(const struct usock *u, int rc, struct err *e)
@@ -270,8 +294,8 @@ static int give_name(struct restore *r, struct usock *u, int fd, int backlog, co
 			if (u->path_fd < 0)
 				return err_sys(e, "too many descriptors");
 			a.path_fd = u->path_fd;
-			if (a.private && scratch_open(e))
-				return -1;
+			if (a.private && scratch < 0 && (scratch = slot()) < 0)
+				return err_sys(e, "too many descriptors");
 			if (!a.private && relocate(r, u, base, root, e))
 				return -1;
 			a.base = u->base ? base : NULL;
@@ -282,6 +306,7 @@ static int give_name(struct restore *r, struct usock *u, int fd, int backlog, co
 	}
 	/* An abstract name alone needs nobody else. */
 	rc = !u->name.v[0] && !a.as.known && backlog < 0 ? act_run(&a) : act(&a);
+	mounted |= !rc && a.private && u->name.n && u->name.v[0];
 	return rc ? name_error(u, rc, e) : 0;
 }
 
