@@ -10,6 +10,7 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 
 #define CAP_BIT(n) (1ULL << (n))
@@ -60,10 +61,22 @@ static int map_ids(pid_t pid, struct err *e)
 	return 0;
 }
 
-static int own_proc(struct err *e)
+/* A new IPC namespace has queues of its own; who looks at them there sees those. */
+static void own_mqueue(void)
+{
+	enum { MQUEUE_FS = 0x19800202 };
+	struct statfs fs;
+
+	if (!statfs("/dev/mqueue", &fs) && fs.f_type == MQUEUE_FS)
+		mount("mqueue", "/dev/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
+}
+
+static int own_proc(bool own_ipc, struct err *e)
 {
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		return err_sys(e, "cannot make mounts private");
+	if (own_ipc)
+		own_mqueue();
 	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL)) {
 		err_sys(e, "cannot mount /proc for the new PID namespace");
 		err_hint(e, "in a container whose /proc is partly hidden this needs CAP_SYS_ADMIN");
@@ -111,7 +124,7 @@ static void init_main(struct image *im, struct restart_run *run, int sync, int o
 		_exit(EX_FAILED);
 	close(sync);
 	run->own_ns = true;
-	if (own_proc(&rep.e) || cr_restart(im, run, &rep.e)) {
+	if (own_proc(sysv_in_image(im), &rep.e) || cr_restart(im, run, &rep.e)) {
 		if (write(out, &rep, sizeof rep) < 0)
 			_exit(EX_FAILED);
 		_exit(EX_FAILED);

@@ -11,6 +11,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "res/borrow.h"
+#include "res/fd_mqueue.h"
 #include "res/files.h"
 #include "res/mm.h"
 #include "res/sysv.h"
@@ -192,12 +193,12 @@ static int make(struct restore *r, struct restart_run *run, struct err *e)
 	r->img_fd = fcntl(image_fd(r->img), F_DUPFD_CLOEXEC, r->fd_base);
 	if (r->img_fd < 0)
 		return err_sys(e, "cannot keep the image open");
-	if (sysv_make(r, e) || shm_make(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e))
+	if (sysv_make(r, e) || mqueue_make(r, e) || shm_make(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e))
 		return -1;
 	if (each(r, "restart.memory", memory, e) || each(r, "restart.files", files_install, e) ||
 	    each(r, "restart.state", state, e) || each(r, "restart.threads", threads_make, e) ||
 	    each(r, "restart.thread_state", threads_restore, e) || each(r, "restart.late", late, e) || files_late(r, e) ||
-	    sysv_finish(r, e) || each(r, "restart.finish", threads_finish, e) || each(r, "restart.disarm", disarm, e))
+	    sysv_finish(r, e) || mqueue_finish(r, e) || each(r, "restart.finish", threads_finish, e) || each(r, "restart.disarm", disarm, e))
 		return -1;
 	return 0;
 }
@@ -232,6 +233,7 @@ int cr_restart(struct image *im, struct restart_run *run, struct err *e)
 	if (rc) {
 		tree_kill(r);
 		sysv_undo_make(r);
+		mqueue_undo(r);
 	} else {
 		if (run->before_run)
 			run->before_run(run->ctx);

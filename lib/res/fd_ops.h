@@ -15,10 +15,11 @@ extern const struct fd_ops fd_timerfd_ops;   /* fd_timerfd.c   TYPE="timerfd" */
 extern const struct fd_ops fd_epoll_ops;     /* fd_epoll.c     TYPE="epoll" */
 extern const struct fd_ops fd_inotify_ops;   /* fd_inotify.c   TYPE="inotify" */
 extern const struct fd_ops fd_memfd_ops;     /* fd_memfd.c     TYPE="memfd" */
+extern const struct fd_ops fd_mqueue_ops;    /* fd_mqueue.c    TYPE="mqueue" */
 extern const struct fd_ops fd_ptm_ops;       /* fd_tty.c       TYPE="pty_master" */
 extern const struct fd_ops fd_pts_ops;       /* fd_tty.c       TYPE="pty_slave" */
 extern const struct fd_ops fd_unix_ops;      /* fd_unix.c      TYPE="unix" */
-extern const struct fd_ops fd_special_ops;   /* fd_refuse.c    refused, but looks like a regular file: message queues, secret memory */
+extern const struct fd_ops fd_special_ops;   /* fd_refuse.c    refused, but looks like a regular file: secret memory */
 extern const struct fd_ops fd_refuse_ops;    /* fd_refuse.c    everything else: refused by name */
 
 /* The file is the anonymous inode of that name: "[eventfd]", "inotify". */

@@ -10,7 +10,7 @@
 #include <sys/un.h>
 #include <sys/vfs.h>
 
-enum { MQUEUE_FS = 0x19800202, SECRETMEM_FS = 0x5345434d };
+enum { SECRETMEM_FS = 0x5345434d };
 
 struct name { int nr; const char *name; };
 
@@ -156,8 +156,6 @@ static int refuse_path(struct dump *d, struct dfile *f)
 		return refuse(d, f->p, "fd %d: character device %s (%u:%u) is not supported", f->fd, f->link, ma, mi);
 	if (S_ISBLK(f->st.st_mode))
 		return refuse(d, f->p, "fd %d: block device %s (%u:%u) is not supported", f->fd, f->link, ma, mi);
-	if (fs_magic(f) == MQUEUE_FS)
-		return refuse(d, f->p, "fd %d: POSIX message queue %s is not supported", f->fd, f->link);
 	return refuse(d, f->p, "fd %d: file %s is not supported", f->fd, f->link);
 }
 
@@ -189,9 +187,7 @@ static bool refuse_match(const struct dfile *f)
 
 static bool special_match(const struct dfile *f)
 {
-	long magic = S_ISREG(f->st.st_mode) ? fs_magic(f) : 0;
-
-	return magic == MQUEUE_FS || magic == SECRETMEM_FS;
+	return S_ISREG(f->st.st_mode) && fs_magic(f) == SECRETMEM_FS;
 }
 
 const struct fd_ops fd_special_ops = { .type = "special", .match = special_match, .check = refuse_check };
