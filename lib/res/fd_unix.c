@@ -119,7 +119,7 @@ static int queues_read(struct dump *d, struct unix_world *w, struct err *e)
 		v[i] = calloc(1, sizeof **v);
 		if (!v[i])
 			return err_set(e, EX_FAILED, "out of memory");
-		if (unix_queue_read(d, f, x->type, v[i], e))
+		if (unix_queue_read(d, f, x, v[i], e))
 			return err_prefix(e, "fd %d", f->fd);
 	}
 	return 0;
@@ -281,7 +281,7 @@ static int unix_check(struct dump *d, struct dfile *f, struct err *e)
 {
 	struct plan p;
 	struct unix_name n;
-	const struct unix_queue *q;
+	struct unix_queue *q;
 	char name[128];
 
 	if (world(d, e))
@@ -291,6 +291,8 @@ static int unix_check(struct dump *d, struct dfile *f, struct err *e)
 	q = d->unixs->queues[f->id - 1];
 	if (p.way == REFUSED)
 		return refuse(d, f->p, "fd %d: unix socket %s: %s", f->fd, unix_text(&n, name, sizeof name), p.why);
+	if (q && p.way == PAIR && p.x->type != SOCK_STREAM)
+		unix_queue_complete(q, p.x->type, p.other->lfd);
 	if (p.way != EXT && q && q->why)
 		return refuse(d, f->p, "fd %d: unix socket %s: %s", f->fd, unix_text(&n, name, sizeof name), q->why);
 	return 0;

@@ -54,7 +54,10 @@ struct unix_queue {
 	char *why;                              /* it cannot be saved; NULL: it can */
 };
 /* Peeks at all that waits in f. Descriptors in it that no process holds are added to d->files. */
-int unix_queue_read(struct dump *d, struct dfile *f, int type, struct unix_queue *q, struct err *e);
+int unix_queue_read(struct dump *d, struct dfile *f, const struct unix_entry *x, struct unix_queue *q, struct err *e);
+/* Compares q with what the one that sent it has outstanding. An empty message can be looked at once only, so a second checkpoint
+ * would not see it: then q->why is set. */
+void unix_queue_complete(struct unix_queue *q, int type, int peer);
 /* A message more, all zero; NULL: out of memory. */
 struct unix_message *unix_queue_add(struct unix_queue *q);
 void unix_queue_free(struct unix_queue *q);

@@ -263,16 +263,16 @@ static int read_stream(struct dump *d, struct dfile *f, struct unix_queue *q, in
 	return rc;
 }
 
-/* Messages one by one. An empty one is seen once only: the kernel marks it, and then passes over it. */
-static int read_messages(struct dump *d, struct dfile *f, int type, struct unix_queue *q, struct err *e)
+/* Messages one by one. An empty one is seen once only: the kernel marks it, and then passes over it (unix_queue_complete). */
+static int read_messages(struct dump *d, struct dfile *f, const struct unix_entry *x, struct unix_queue *q, struct err *e)
 {
 	size_t size = 64 << 10;
 	AUTO_FREE char *mem = malloc(size);
 	struct look l;
-	int rc = 0;
+	int rc = 0, total = 0;
 
-	if (!mem)
-		return err_set(e, EX_FAILED, "out of memory");
+	if (!mem || ioctl(f->lfd, SIOCINQ, &total))
+		return err_sys(e, "cannot look into a socket");
 	if (peek_from(f->lfd, 0))
 		return err_sys(e, "SO_PEEK_OFF");
 	while (!rc) {
@@ -290,16 +290,44 @@ static int read_messages(struct dump *d, struct dfile *f, int type, struct unix_
 				return err_sys(e, "%s: cannot look at what waits in it", f->link);
 			continue;
 		}
-		/* The end of a connection looks like an empty message. */
-		if (!l.n && type == SOCK_SEQPACKET)
+		/* The end of a connection looks like an empty message; of a connection SIOCINQ counts all. */
+		if (!l.n && x->type == SOCK_SEQPACKET && (x->shutdown & 1) && q->data.len >= (size_t)total)
 			return 0;
-		rc = add(d, f, type, q, mem, (size_t)l.n, &l, e);
+		rc = add(d, f, x->type, q, mem, (size_t)l.n, &l, e);
 		look_close(&l);
 	}
 	return rc;
 }
 
-int unix_queue_read(struct dump *d, struct dfile *f, int type, struct unix_queue *q, struct err *e)
+/* What the messages take of a sender's buffer; -1: cannot be told. */
+static int weigh(const struct unix_queue *q, int type)
+{
+	AUTO_FD int a = -1, b = -1;
+	int p[2], n = 0;
+	AUTO_FREE char *zeros = calloc(1, q->data.len + 1);
+
+	if (!zeros || socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, p))
+		return -1;
+	a = p[0];
+	b = p[1];
+	unix_room(a, 2 * q->data.len + q->n * 1024);
+	for (size_t i = 0; i < q->n; i++)
+		if (send(a, zeros, q->v[i].len, MSG_DONTWAIT) < 0)
+			return -1;
+	return ioctl(a, SIOCOUTQ, &n) ? -1 : n;
+}
+
+void unix_queue_complete(struct unix_queue *q, int type, int peer)
+{
+	int sent = 0;
+
+	if (q->why || ioctl(peer, SIOCOUTQ, &sent) || (!sent && !q->n))
+		return;
+	if (sent > weigh(q, type))
+		cannot(q, "more messages wait in it than can be seen (empty ones, that were looked at before, or sent elsewhere)");
+}
+
+int unix_queue_read(struct dump *d, struct dfile *f, const struct unix_entry *x, struct unix_queue *q, struct err *e)
 {
 	struct pollfd p = { .fd = f->lfd, .events = POLLIN | POLLPRI };
 	int at = option(f->lfd, SO_PEEK_OFF), rc;
@@ -310,15 +338,15 @@ int unix_queue_read(struct dump *d, struct dfile *f, int type, struct unix_queue
 		return 0;
 	if (p.revents & POLLPRI)
 		cannot(q, "urgent data (MSG_OOB) waits in it");
-	if ((p.revents & POLLERR) && type != SOCK_STREAM)
+	if ((p.revents & POLLERR) && x->type != SOCK_STREAM)
 		cannot(q, "an error waits in it");
 	if (option(f->lfd, SO_PASSPIDFD) == 1 && option(f->lfd, SO_PASSCRED) != 1)
 		cannot(q, "it passes pidfds (SO_PASSPIDFD) without credentials, and something waits in it");
 	if (q->why)
 		return 0;
-	if (type == SOCK_STREAM)
+	if (x->type == SOCK_STREAM)
 		return read_stream(d, f, q, at, e);
-	rc = read_messages(d, f, type, q, e);
+	rc = read_messages(d, f, x, q, e);
 	if (peek_from(f->lfd, at) && !rc)
 		rc = err_sys(e, "SO_PEEK_OFF");
 	return rc || !buf_failed(&q->data) ? rc : err_set(e, EX_FAILED, "out of memory");

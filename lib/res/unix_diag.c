@@ -2,6 +2,7 @@
  * be accepted. One dump of all sockets, whatever their number. */
 #include "res/fd_unix.h"
 #include "common/cleanup.h"
+#include "common/log.h"
 
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -111,7 +112,7 @@ int unix_diag_read(struct unix_diag *t, struct err *e)
 
 	if (!mem)
 		return err_set(e, EX_FAILED, "out of memory");
-	if (fd < 0 || send(fd, &ask, sizeof ask, 0) < 0)
+	if (fd < 0 || fault("unix-diag") || send(fd, &ask, sizeof ask, 0) < 0)
 		return 1;
 	while (!rc) {
 		ssize_t n = recv(fd, mem, ANSWER, 0);

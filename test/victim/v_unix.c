@@ -89,13 +89,22 @@ static void put(int fd, const char *s) { VICTIM_CHECK(send(fd, s, strlen(s), MSG
 
 /* ---- pairs ---- */
 
-static int pair[3][2], big[2], half[2], over_fork[2];
+static int pair[3][2], big[2], half[2], over_fork[2], large[2];
 static pid_t child;
 enum { BIG = 150000 };
 
+static char *mem_of(int n)
+{
+	static char mem[BIG];
+
+	for (int i = 0; i < n; i++)
+		mem[i] = (char)(i * 7 + i / 256);
+	return mem;
+}
+
 static void pairs_make(void)
 {
-	char *mem = malloc(BIG);
+	char *mem = mem_of(BIG);
 
 	for (int i = 0; i < 3; i++) {
 		VICTIM_TRY(socketpair(AF_UNIX, types[i] | (i ? SOCK_NONBLOCK : 0), 0, pair[i]));
@@ -104,10 +113,10 @@ static void pairs_make(void)
 		put(pair[i][1], "back");
 	}
 	VICTIM_TRY(socketpair(AF_UNIX, SOCK_STREAM, 0, big));
-	for (int i = 0; i < BIG; i++)
-		mem[i] = (char)(i * 7 + i / 256);
 	VICTIM_CHECK(send(big[0], mem, BIG, MSG_DONTWAIT) == BIG);
-	free(mem);
+	VICTIM_TRY(socketpair(AF_UNIX, SOCK_DGRAM, 0, large));
+	VICTIM_CHECK(send(large[0], mem_of(BIG), BIG, MSG_DONTWAIT) == BIG);
+	put(large[0], "small");
 	VICTIM_TRY(socketpair(AF_UNIX, SOCK_STREAM, 0, half));
 	put(half[0], "last");
 	VICTIM_TRY(shutdown(half[0], SHUT_WR));
@@ -152,9 +161,9 @@ static void pairs_check(void)
 		if (!getuid()) /* in a PID namespace of its own it is not known again at the next checkpoint */
 			VICTIM_CHECK(u.pid == getpid());
 	}
-	VICTIM_CHECK(recv(big[1], mem, BIG + 1, MSG_DONTWAIT) == BIG);
-	for (int i = 0; i < BIG; i++)
-		VICTIM_CHECK(mem[i] == (char)(i * 7 + i / 256));
+	VICTIM_CHECK(recv(big[1], mem, BIG + 1, MSG_DONTWAIT) == BIG && !memcmp(mem, mem_of(BIG), BIG));
+	VICTIM_CHECK(recv(large[1], mem, BIG + 1, MSG_DONTWAIT) == BIG && !memcmp(mem, mem_of(BIG), BIG));
+	get(large[1], "small");
 	free(mem);
 	get(half[1], "last");
 	get(half[1], "");
