@@ -56,20 +56,18 @@ static void sockets(void)
 	due(peer, "socket AF_INET SOCK_DGRAM is not supported");
 	fd = socket(AF_INET6, SOCK_DGRAM, 0);
 	due(fd, "socket AF_INET6 SOCK_DGRAM is not supported");
-	VICTIM_TRY(fd = socket(AF_UNIX, SOCK_DGRAM, 0));
-	snprintf(un.sun_path, sizeof un.sun_path, "/tmp/xos-refused.%d", (int)getpid());
-	unlink(un.sun_path);
-	VICTIM_TRY(bind(fd, (struct sockaddr *)&un, sizeof un));
-	unlink(un.sun_path);
-	due(fd, "socket AF_UNIX SOCK_DGRAM %s is not supported", un.sun_path);
+	VICTIM_TRY(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	VICTIM_TRY(send(sv[0], "!", 1, MSG_OOB));
+	due(sv[1], "unix socket (unnamed): urgent data (MSG_OOB) waits in it");
+	/* Something that was sent to one that is not accepted yet. */
 	VICTIM_TRY(fd = socket(AF_UNIX, SOCK_SEQPACKET, 0));
 	snprintf(un.sun_path + 1, sizeof un.sun_path - 1, "xos-refused.%d", (int)getpid());
-	un.sun_path[0] = 0;
 	VICTIM_TRY(bind(fd, (struct sockaddr *)&un, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(un.sun_path + 1))));
-	due(fd, "socket AF_UNIX SOCK_SEQPACKET @%s is not supported", un.sun_path + 1);
-	VICTIM_TRY(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
-	for (int i = 0; i < 2; i++)
-		due(sv[i], "socket AF_UNIX SOCK_STREAM (unnamed) -> (unnamed) is not supported");
+	VICTIM_TRY(listen(fd, 1));
+	VICTIM_TRY(peer = socket(AF_UNIX, SOCK_SEQPACKET, 0));
+	VICTIM_TRY(connect(peer, (struct sockaddr *)&un, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(un.sun_path + 1))));
+	VICTIM_TRY(send(peer, "!", 1, 0));
+	due(fd, "unix socket @%s: a connection waits to be accepted, and data was sent over it", un.sun_path + 1);
 	fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
 	due(fd, "socket AF_NETLINK SOCK_RAW NETLINK_ROUTE is not supported");
 	fd = socket(AF_PACKET, SOCK_RAW, 0);
@@ -121,7 +119,8 @@ static void named(void)
 	snprintf(name, sizeof name, "/xos-refused.%d", (int)getpid());
 	fd = (int)mq_open(name, O_RDWR | O_CREAT, 0600, NULL);
 	mq_unlink(name);
-	due(fd, "POSIX message queue %s (deleted) is not supported", name);
+	VICTIM_TRY(mq_notify((mqd_t)fd, &(struct sigevent){ .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2 }));
+	due(fd, "POSIX message queue %s (deleted): its notification (mq_notify) is not supported", name);
 	VICTIM_TRY(fd = open("/proc/self/ns/uts", O_RDONLY));
 	VICTIM_TRY(readlink("/proc/self/ns/uts", link, sizeof link - 1));
 	due(fd, "namespace descriptor %s is not supported", link);
@@ -184,8 +183,6 @@ static void states(void)
 	close(p[0]);
 	VICTIM_TRY(fstat(fd, &st));
 	due(fd, "epoll watches something added as fd %d that no process of the job has open any more", p[0]);
-	for (int i = 0; i < 2; i++)
-		due(sv[i], "socket AF_UNIX SOCK_DGRAM (unnamed) -> (unnamed) is not supported");
 	VICTIM_TRY(open("/dev/null", O_RDONLY)); /* p[0]'s number again */
 }
 
