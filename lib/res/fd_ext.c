@@ -94,7 +94,7 @@ bool ext_inode_in_use(const struct stat *want)
 }
 
 /* A terminal: pts slaves and consoles whose master is not in the job (fd_tty comes first in the table and takes
- * the others), /dev/tty itself, and sockets that are only somebody's stdio. */
+ * the others), /dev/tty itself, and sockets that are only somebody's stdio (fd_unix takes its own before). */
 static bool ext_match(const struct dfile *f)
 {
 	unsigned ma = major(f->st.st_rdev);

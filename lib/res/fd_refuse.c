@@ -7,7 +7,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/sysmacros.h>
-#include <sys/un.h>
 #include <sys/vfs.h>
 
 enum { SECRETMEM_FS = 0x5345434d };
@@ -73,18 +72,6 @@ static bool starts(const char *s, const char *with)
 	return !strncmp(s, with, strlen(with));
 }
 
-static void unix_text(const struct sockaddr_un *a, socklen_t len, char *out, size_t n)
-{
-	size_t off = offsetof(struct sockaddr_un, sun_path);
-
-	if (len <= off)
-		snprintf(out, n, "(unnamed)");
-	else if (!a->sun_path[0])
-		snprintf(out, n, "@%.*s", (int)(len - off - 1), a->sun_path + 1);
-	else
-		snprintf(out, n, "%.*s", (int)(len - off), a->sun_path);
-}
-
 /* "" for what has no address or one that would not tell the user anything. */
 static void address_text(int fd, bool peer, char *out, size_t n)
 {
@@ -92,7 +79,6 @@ static void address_text(int fd, bool peer, char *out, size_t n)
 		struct sockaddr sa;
 		struct sockaddr_in in;
 		struct sockaddr_in6 in6;
-		struct sockaddr_un un;
 		struct sockaddr_storage st;
 	} a;
 	socklen_t len = sizeof a;
@@ -101,9 +87,7 @@ static void address_text(int fd, bool peer, char *out, size_t n)
 	out[0] = 0;
 	if (peer ? getpeername(fd, &a.sa, &len) : getsockname(fd, &a.sa, &len))
 		return;
-	if (a.sa.sa_family == AF_UNIX)
-		unix_text(&a.un, len, out, n);
-	else if (a.sa.sa_family == AF_INET && a.in.sin_port)
+	if (a.sa.sa_family == AF_INET && a.in.sin_port)
 		snprintf(out, n, "%s:%u", inet_ntop(AF_INET, &a.in.sin_addr, ip, sizeof ip), ntohs(a.in.sin_port));
 	else if (a.sa.sa_family == AF_INET6 && a.in6.sin6_port)
 		snprintf(out, n, "[%s]:%u", inet_ntop(AF_INET6, &a.in6.sin6_addr, ip, sizeof ip),

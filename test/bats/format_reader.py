@@ -365,9 +365,11 @@ class Checker:
             if start < last or end <= start or start % PAGE or end % PAGE:
                 self.say(name, "vma %s is out of order" % r["START"])
             last = end
+            if r["KIND"] == "sysv" and not 1 <= int(r["OBJ"]) <= sum(x["TYPE"] == "sysvshm" for _, x in self.text.get("ipc", [])):
+                self.say(name, "vma %s is of no segment" % r["START"])
             if r["KIND"] in ("file", "shm") and not 1 <= int(r["OBJ"]) <= len(self.objs("maps" if r["KIND"] == "file" else "shm")):
                 self.say(name, "vma %s is of no object" % r["START"])
-            if not re.fullmatch("[r-][w-][x-]", r["PROT"]) or r["KIND"] not in ("anon", "file", "shm", "vdso", "vvar"):
+            if not re.fullmatch("[r-][w-][x-]", r["PROT"]) or r["KIND"] not in ("anon", "file", "shm", "sysv", "vdso", "vvar"):
                 self.say(name, "vma %s: PROT or KIND" % r["START"])
             if r["KIND"] in ("anon", "file") and "SHARED" not in r:
                 private.append((start, end))
@@ -405,13 +407,44 @@ class Checker:
                 self.say("shm", "%s: pages behind its end" % r["ID"])
         for _, r in self.text["files"]:
             self.file(r)
+        self.ipc(self.text.get("ipc", []))
+
+    def ipc(self, recs):
+        heads = [i for i, (_, r) in enumerate(recs) if r["TYPE"] in ("ipc", "sysvshm", "sysvsem", "sysvmsg")] + [len(recs)]
+        if recs:
+            self.used.add("ipc")
+            if recs[0][1]["TYPE"] != "ipc":
+                self.say("ipc", "does not begin with ipc")
+        number = 0
+        for i, k in zip(heads, heads[1:]):
+            r, rest = recs[i][1], [x["TYPE"] for _, x in recs[i + 1:k]]
+            follows = {"sysvshm": "sysvruns", "sysvmsg": "sysvmessage"}.get(r["TYPE"])
+            if any(t != follows for t in rest):
+                self.say("ipc", "%s: followed by %s" % (r["TYPE"], rest))
+            if r["TYPE"] == "sysvshm":
+                number += 1
+                runs = self.runs(recs[i + 1:k], "sysvruns", "ipc")
+                self.raw("sysv_shm_%d" % number, sum(b - a for a, b in runs), "ipc")
+                if runs and runs[-1][1] > (int(r["SIZE"]) + PAGE - 1) // PAGE * PAGE:
+                    self.say("ipc", "%s: pages behind its end" % r["ID"])
+            if r["TYPE"] == "sysvmsg" and len(rest) != int(r["COUNT"]):
+                self.say("ipc", "%s: COUNT is not the number of its messages" % r["ID"])
+            if r["TYPE"] == "sysvsem" and any(len(r[x].split(",")) != int(r["SIZE"]) for x in ("VALUES", "PIDS")):
+                self.say("ipc", "%s: not SIZE semaphores" % r["ID"])
 
     def file(self, r):
         where = "files: " + r["ID"]
         if r["TYPE"] == "reg" and r.get("GHOST") == r["ID"] and "MAP" not in r:
             self.raw("ghost_" + r["ID"], int(r["SIZE"]), where)
+        if "BYTES" in r:
+            self.raw("mqueue_" + r["ID"], int(r["BYTES"]), where)
         if "CONTENT" in r:
-            self.raw("pipe_" + r["ID"], int(r["CONTENT"]), where)
+            self.raw(("unix_" if r["TYPE"] == "unix" else "pipe_") + r["ID"], int(r["CONTENT"]), where)
+        if "MESSAGES" in r and (not re.fullmatch(r"(\d+:(\d+(,\d+)*)?:(\d+,\d+,\d+)?:\d*( |$))*", r["MESSAGES"]) or
+                                sum(int(m.split(":")[0]) for m in r["MESSAGES"].split()) != int(r.get("CONTENT", -1))):
+            self.say(where, "MESSAGES")
+        if "OPTIONS" in r and not re.fullmatch(r"([A-Z_]+:([0-9a-f]{2})+( |$))*", r["OPTIONS"]):
+            self.say(where, "OPTIONS")
         if "PACKETS" in r and sum(map(int, r["PACKETS"].split())) != int(r["CONTENT"]):
             self.say(where, "PACKETS are not CONTENT together")
         for piece in r.get("DATA", "").split():

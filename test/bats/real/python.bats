@@ -128,7 +128,6 @@ setup()
 }
 
 @test "python3: asyncio with subprocesses and timers" {
-	MAY_REFUSE="socket AF_UNIX"
 	progress() { lines_of log; }
 	results() { cat out; }
 	cat >job.py <<-'END'
