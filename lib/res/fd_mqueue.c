@@ -1,6 +1,6 @@
 /* fd_mqueue: POSIX message queues. mq_overview(7).
  *
- * Record: TYPE="mqueue" ... QUEUE=(id of its first description) and with that one MAXMSG= MSGSIZE= MODE= UID= GID= [GHOST="1"];
+ * Record: TYPE="mqueue" ... QUEUE=(id of its first description) and with that one MAXMSG= MSGSIZE= MODE= UID= GID= BYTES= [GHOST="1"];
  * content: raw member mqueue_ID, of each message its priority and length (32 bits each, of this machine) and its bytes, in the
  * order in which they would be received.
  *
@@ -155,6 +155,7 @@ static int look_at_messages(struct dump *d, struct dfile *f, const struct mq_att
 	while (pid > 0 && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
 		;
 	snprintf(name, sizeof name, "mqueue_%u", f->id);
+	rec_put_u64(&d->files_out, "BYTES", t->bytes);
 	if (pid < 0 || !t->all_back || t->n != (size_t)a->mq_curmsgs)
 		err_set(e, EX_FAILED, "cannot look at the messages of queue %s", f->link);
 	else
@@ -187,7 +188,7 @@ static int mqueue_dump(struct dump *d, struct dfile *f, struct err *e)
 /* ---- restart ---- */
 
 struct queue {
-	uint64_t maxmsg, msgsize, mode, uid, gid, ghost;
+	uint64_t maxmsg, msgsize, mode, uid, gid, ghost, bytes;
 	char name[NAME_MAX + 2];       /* "/NAME" */
 	int rw;                        /* our own description, kept to the end */
 	bool made;
@@ -201,7 +202,7 @@ static int parse(struct restore *r, struct rfile *f, struct queue *q, struct err
 	if (rec_u64(&f->rec, "MAXMSG", MSGS_MAX, &q->maxmsg, e) || rec_u64(&f->rec, "MSGSIZE", MSGSIZE_MAX, &q->msgsize, e) ||
 	    rec_u64(&f->rec, "MODE", 07777, &q->mode, e) || rec_u64(&f->rec, "UID", UINT32_MAX, &q->uid, e) ||
 	    rec_u64(&f->rec, "GID", UINT32_MAX, &q->gid, e) || rec_u64_or(&f->rec, "GHOST", 1, 0, &q->ghost, e) ||
-	    rec_str(&f->rec, "PATH", &path, e))
+	    rec_u64(&f->rec, "BYTES", INT64_MAX, &q->bytes, e) || rec_str(&f->rec, "PATH", &path, e))
 		return -1;
 	base = strrchr(path, '/');
 	n = base ? strlen(base) : 0;
@@ -281,7 +282,7 @@ static int fill(struct restore *r, struct rfile *f, struct queue *q, bool dry, s
 
 	snprintf(name, sizeof name, "mqueue_%u", f->id);
 	m = image_find(r->img, name);
-	if (!m || m->text || m->size > q->maxmsg * (q->msgsize + sizeof h))
+	if (!m || m->text || m->size != q->bytes || m->size > q->maxmsg * (q->msgsize + sizeof h))
 		return err_set(e, EX_BAD_IMAGE, "the image has no fitting member %s", name);
 	AUTO_FREE char *text = malloc(q->msgsize);
 	if (!text)

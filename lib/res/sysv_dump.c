@@ -239,7 +239,6 @@ int sysv_dump(struct dump *d, struct buf *out, struct err *e)
 			continue;
 		if (o->kind == SYSV_SHM && open_content(d, o, e))
 			return -1;
-		o->swapped = false; /* concerns nobody who reads it */
 		sysv_put_obj(out, o, as_the_job_sees, d);
 		if (o->kind == SYSV_SHM)
 			mm_runs_dump(out, "sysvruns", &o->runs);

@@ -174,27 +174,7 @@ static const char *round_trip(void (*build)(void))
 
 /* ---- what is refused ---- */
 
-static int sem_set;
-
-static void build_undo(void)
-{
-	struct sembuf op = { 0, 1, SEM_UNDO };
-
-	MUST(semop(sem_set, &op, 1));
-}
-
 static const char *refused(void (*build)(void), const char *name);
-
-static const char *refused_undo(void)
-{
-	const char *why;
-
-	sem_set = semget(IPC_PRIVATE, 1, 0600);
-	CHECK(sem_set >= 0);
-	why = refused(build_undo, "SEM_UNDO");
-	semctl(sem_set, 0, IPC_RMID);
-	return why;
-}
 
 static void build_dispatch(void)
 {
@@ -321,7 +301,6 @@ static void refusals(void)
 		report("refused: syscall user dispatch", refused(build_dispatch, "syscall user dispatch"));
 	else
 		printf("ok - refused: syscall user dispatch # skip this kernel does not tell of it\n");
-	report("refused: SEM_UNDO", refused_undo());
 	report("refused: LDT", refused(build_ldt, "modify_ldt"));
 	report("refused: keys", refused(build_keys, "xos-test"));
 	report("refused: queued SIGURG", refused(build_sigurg, "SIGURG"));
