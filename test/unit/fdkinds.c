@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -21,6 +22,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -210,7 +212,12 @@ static int reopen(int img, const char *files, struct err *e)
 		lie->text = strdup(files);
 		lie->size = strlen(files);
 	}
-	if (files_parse(&r, e) || files_open_all(&r, e) || files_late(&r, e))
+	if (files_parse(&r, e) || files_open_all(&r, e))
+		return -1;
+	for (size_t i = 0; i < r.nfiles; i++)
+		if (r.files[i].ops == &fd_unix_ops && fd_unix_ops.install(&r, &p, r.files[i].fd, &r.files[i], e))
+			return -1;
+	if (files_late(&r, e))
 		return -1;
 	for (size_t i = 0; i < p.nfds; i++) {
 		int src = r.files[p.fds[i].file - 1].fd;
@@ -375,6 +382,92 @@ static void lying_records(void)
 	lies(build_pty, 60);
 }
 
+/* A pair with a descriptor in a queue, datagrams to a name, one that waits to be accepted, one left alone. */
+static void build_unix(void)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	union { struct cmsghdr h; char room[CMSG_SPACE(sizeof(int))]; } c = { .h = { CMSG_LEN(sizeof(int)), SOL_SOCKET, SCM_RIGHTS } };
+	struct iovec io = { a.sun_path, 3 };
+	struct msghdr m = { .msg_iov = &io, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c };
+	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 20);
+	int sv[2], fd, one = 1;
+
+	MUST(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, sv));
+	MUST(send(sv[0], "message", 7, 0));
+	memcpy(CMSG_DATA(&c.h), &sv[0], sizeof(int));
+	MUST(sendmsg(sv[0], &m, 0));
+	MUST(setsockopt(sv[1], SOL_SOCKET, SO_PASSCRED, &one, sizeof one)); /* later: nobody is there who could be named again */
+	snprintf(a.sun_path + 1, 19, "xos-%d", getpid());
+	for (int i = 0; i < 2; i++) {
+		int type = i ? SOCK_STREAM : SOCK_DGRAM;
+		MUST(fd = socket(AF_UNIX, type, 0));
+		a.sun_path[19] = (char)i;
+		MUST(bind(fd, (struct sockaddr *)&a, len));
+		if (i)
+			MUST(listen(fd, 3));
+		MUST(fd = socket(AF_UNIX, type, 0));
+		MUST(connect(fd, (struct sockaddr *)&a, len));
+		if (!i)
+			MUST(send(fd, "gram", 4, 0));
+	}
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
+	MUST(send(sv[1], "rest", 4, 0));
+	MUST(shutdown(sv[0], SHUT_WR));
+	close(sv[1]);
+}
+
+/* The one record that has KEY="..." gets another value there. NULL: no record has it. */
+static bool with_value(const char *text, const char *key, const char *value, struct buf *out)
+{
+	char begin[64];
+	const char *at, *stop;
+
+	snprintf(begin, sizeof begin, " %s=\"", key);
+	at = strstr(text, begin);
+	if (!at || !(stop = strchr(at + strlen(begin), '"')))
+		return false;
+	buf_add(out, text, (size_t)(at - text));
+	buf_printf(out, "%s%s%s", begin, value, stop);
+	return true;
+}
+
+static void unix_lies(void)
+{
+	static const char *const wrong[][2] = {
+		{ "MESSAGES", "" }, { "MESSAGES", "7::" }, { "MESSAGES", "7::: 4:::" }, { "MESSAGES", "7::: 3:1,:1,0,0:" },
+		{ "MESSAGES", "7::: 3:999::" }, { "MESSAGES", "7::: 3:0::" }, { "MESSAGES", "7::: 3::1,2:" }, { "MESSAGES", "7::: 3:::99" },
+		{ "MESSAGES", "7::: 3:::1 " }, { "MESSAGES", "18446744073709551613::: 7:::" }, { "MESSAGES", "x" },
+		{ "OPTIONS", "PASSCRED:0100000" }, { "OPTIONS", "PASSCRED" }, { "OPTIONS", "ERROR:01000000" }, { "OPTIONS", "PASSCRED:01000000 " },
+		{ "KIND", "raw" }, { "WITH", "1" }, { "WITH", "3" }, { "WITH", "99" }, { "TO", "1" }, { "TO", "5" }, { "PENDING", "3" },
+		{ "PENDING", "1" }, { "ADDRESS", "" }, { "ADDRESS", "2f6100" }, { "ADDRESS", "0" }, { "SHUTDOWN", "4" }, { "LISTEN", "-1" },
+		{ "CONTENT", "11" }, { "PEER_UID", "4294967295" },
+	};
+	struct err e = ERR_INIT;
+	struct taken a = { .img = -1 };
+	pid_t pid = stand(build_unix, -1, NULL, &e);
+
+	CHECK(pid > 0 && take(pid, &a, &e) == 0);
+	CHECK_STR(a.refusals, "");
+	end(pid);
+	pid = stand(NULL, a.img, NULL, &e);
+	CHECK_STR(e.msg, "");
+	end(pid);
+	for (size_t i = 0; a.img >= 0 && i < sizeof wrong / sizeof *wrong; i++) {
+		struct buf lie = BUF_INIT;
+
+		err_clear(&e);
+		CHECK(with_value(buf_str(&a.files), wrong[i][0], wrong[i][1], &lie));
+		pid = stand(NULL, a.img, buf_str(&lie), &e);
+		if (pid >= 0 || e.code != EX_BAD_IMAGE)
+			fprintf(stderr, "# %s=\"%s\": %d %s\n", wrong[i][0], wrong[i][1], e.code, e.msg);
+		CHECK(pid < 0 && e.code == EX_BAD_IMAGE);
+		end(pid);
+		buf_free(&lie);
+	}
+	drop(&a);
+	lies(build_unix, 300);
+}
+
 static void build_refused(void)
 {
 	MUST(socket(AF_NETLINK, SOCK_RAW, 0));
@@ -415,6 +508,7 @@ int main(void)
 	RUN(older_kernels);
 	RUN(refused);
 	RUN(lying_records);
+	RUN(unix_lies);
 	rmdir(dir);
 	return unit_status();
 }
