@@ -42,6 +42,18 @@ xos_end_jobs()
 	done
 }
 
+# System V objects outlive their makers: those of victims that are no more go (test/victim/ipckey.h).
+xos_ipc_away()
+{
+	local kind key id
+	for kind in m s q; do
+		ipcs -$kind 2>/dev/null | while read -r key id _; do
+			[[ $key =~ ^0x5[89a-f]([0-9a-f]{6})$ ]] && ! alive $((16#${BASH_REMATCH[1]})) && ipcrm -$kind "$id" 2>/dev/null
+		done
+	done
+	return 0
+}
+
 xos_teardown()
 {
 	local pid
@@ -55,6 +67,7 @@ xos_teardown()
 		kill -9 "$pid" 2>/dev/null || :
 		wait "$pid" 2>/dev/null || :
 	done
+	xos_ipc_away
 	cd /
 }
 

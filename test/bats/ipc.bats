@@ -13,7 +13,7 @@ ipc_away()
 {
 	local kind x
 	for kind in m s q; do
-		for x in $(ipcs -$kind | awk '$1 ~ /^0x(7b5|58|59|5a)/ { print $2 }'); do ipcrm -$kind "$x" 2>/dev/null || :; done
+		for x in $(ipcs -$kind | awk '$1 ~ /^0x7b5/ { print $2 }'); do ipcrm -$kind "$x" 2>/dev/null || :; done
 	done
 	for x in $MINE; do ipcrm -"${x%:*}" "${x#*:}" 2>/dev/null || :; done
 }

@@ -1,5 +1,6 @@
 /* System V message queues: order, types, empty and long messages, limits, mode, who was last; a process that waits for one. */
 #include "victim.h"
+#include "ipckey.h"
 
 #include <sys/msg.h>
 #include <sys/wait.h>
@@ -26,7 +27,7 @@ static void expect(int q, long want, long type, const char *text, size_t n)
 int main(int argc, char **argv)
 {
 	victim_init(argc, argv);
-	int q = msgget(0x5a000000 | (getpid() & 0xffff), 0620 | IPC_CREAT | IPC_EXCL), wait = msgget(IPC_PRIVATE, 0600), st;
+	int q = msgget(ipc_key(0), 0620 | IPC_CREAT | IPC_EXCL), wait = msgget(ipc_key(1), 0600 | IPC_CREAT | IPC_EXCL), st;
 	struct msqid_ds was, ds;
 	char big[7000];
 

@@ -1,6 +1,7 @@
 /* System V semaphores: values, key, mode, who was last; what SEM_UNDO gives back at exit, of several processes and of a
  * thread's process, up to the ends of its range; one that waits. */
 #include "victim.h"
+#include "ipckey.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -52,8 +53,8 @@ int main(int argc, char **argv)
 	pthread_t t;
 	int st;
 
-	set = semget(0x59000000 | (getpid() & 0xffff), N, 0640 | IPC_CREAT | IPC_EXCL);
-	other = semget(IPC_PRIVATE, 2, 0600);
+	set = semget(ipc_key(0), N, 0640 | IPC_CREAT | IPC_EXCL);
+	other = semget(ipc_key(1), 2, 0600 | IPC_CREAT | IPC_EXCL);
 	VICTIM_CHECK(set >= 0 && other >= 0);
 	for (int i = 0; i < N; i++)
 		val[i] = (unsigned short)(i * 7);

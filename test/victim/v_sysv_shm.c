@@ -1,6 +1,7 @@
 /* System V shared memory: between processes, read-only and at several places, in parts (munmap, mprotect), removed while
  * attached, locked, with a key, attached by nobody, of odd size, with owner and mode changed. */
 #include "victim.h"
+#include "ipckey.h"
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -59,9 +60,9 @@ static int child(char *shared)
 int main(int argc, char **argv)
 {
 	victim_init(argc, argv);
-	key_t key = 0x58000000 | (getpid() & 0xffff);
-	int shared = made(IPC_PRIVATE, BIG * PG, 0600), keyed = made(key, 3 * PG + 17, 0640), removed = made(IPC_PRIVATE, PG, 0600),
-	    loose = made(IPC_PRIVATE, 5 * PG, 0600), parts = made(IPC_PRIVATE, 8 * PG, 0600);
+	key_t key = ipc_key(0);
+	int shared = made(ipc_key(1), BIG * PG, 0600), keyed = made(key, 3 * PG + 17, 0640), removed = made(IPC_PRIVATE, PG, 0600),
+	    loose = made(ipc_key(2), 5 * PG, 0600), parts = made(ipc_key(3), 8 * PG, 0600);
 	char *s = shmat(shared, NULL, 0), *ro = shmat(shared, NULL, SHM_RDONLY), *k = shmat(keyed, NULL, 0),
 	     *r = shmat(removed, NULL, 0), *l = shmat(loose, NULL, 0), *p = shmat(parts, NULL, 0);
 	struct shmid_ds was[5];
