@@ -105,6 +105,8 @@ int unix_messages_parse(struct restore *r, const struct usock *u, struct unix_qu
 int unix_make(struct restore *r, struct usock *u, int *fd, struct err *e);
 /* Two connected ones. Either may be temporary. */
 int unix_make_pair(struct restore *r, struct usock *a, struct usock *b, int fd[2], struct err *e);
+/* n pairs without names. A child makes them: many at once cost little more than one. */
+int unix_make_unnamed(int (*fd)[2], const int *types, size_t n, const struct unix_creds *as, struct err *e);
 /* Connects fd to u, as somebody else where `as` is known. */
 int unix_connect(int fd, const struct usock *u, const struct unix_creds *as, struct err *e);
 /* sockaddr_un that leads to u in text. Returns its length. */

@@ -29,7 +29,8 @@ struct act {
 	int fd, path_fd;                       /* path_fd: a number that is ours; gets the file, O_PATH */
 	int listen;                            /* backlog, -1: no */
 	const struct usock *connect;           /* with fd: to this one */
-	int *pair, type;                       /* two numbers that are ours, for a socketpair */
+	int (*pair)[2]; size_t npairs;         /* numbers that are ours, for socketpairs */
+	const int *types;
 	struct unix_creds as;
 };
 
@@ -159,10 +160,24 @@ static void take_ids(const struct unix_creds *c)
 		(void)!setresuid(c->uid, c->uid, c->uid);
 }
 
+static int make_pairs(const struct act *a)
+{
+	int p[2];
+
+	for (size_t i = 0; i < a->npairs; i++) {
+		if (socketpair(AF_UNIX, a->types[i] | SOCK_CLOEXEC, 0, p))
+			return errno;
+		for (int k = 0; k < 2; k++)
+			if (dup3(p[k], a->pair[i][k], O_CLOEXEC) < 0 || close(p[k]))
+				return errno;
+	}
+	return 0;
+}
+
 static int act_run(const struct act *a)
 {
 	struct sockaddr_un un;
-	int rc, p[2];
+	int rc;
 
 	if (a->bind && a->bind->name.v[0]) {
 		rc = bind_file(a, a->bind);
@@ -181,14 +196,7 @@ static int act_run(const struct act *a)
 		if (connect(a->fd, (struct sockaddr *)&un, n))
 			return errno;
 	}
-	if (!a->pair)
-		return 0;
-	if (socketpair(AF_UNIX, a->type | SOCK_CLOEXEC, 0, p))
-		return errno;
-	for (int i = 0; i < 2; i++)
-		if (dup3(p[i], a->pair[i], O_CLOEXEC) < 0 || close(p[i]))
-			return errno;
-	return 0;
+	return make_pairs(a);
 }
 
 /* ---- in the restorer ---- */
@@ -329,16 +337,18 @@ int unix_connect(int fd, const struct usock *u, const struct unix_creds *as, str
 	return rc ? name_error(u, rc, e) : 0;
 }
 
-static int make_unnamed(struct usock *a, int fd[2], struct err *e)
+int unix_make_unnamed(int (*fd)[2], const int *types, size_t n, const struct unix_creds *as, struct err *e)
 {
-	struct act x = { .fd = -1, .listen = -1, .pair = fd, .type = a->type, .as = a->peer };
+	struct act x = { .fd = -1, .listen = -1, .pair = fd, .npairs = n, .types = types, .as = *as };
 	int rc;
 
-	fd[0] = slot();
-	fd[1] = slot();
-	if (fd[0] < 0 || fd[1] < 0)
-		return err_sys(e, "too many descriptors");
-	rc = a->peer.known ? act(&x) : act_run(&x);
+	for (size_t i = 0; i < n; i++) {
+		fd[i][0] = slot();
+		fd[i][1] = slot();
+		if (fd[i][0] < 0 || fd[i][1] < 0)
+			return err_sys(e, "too many descriptors");
+	}
+	rc = as->known ? act(&x) : act_run(&x);
 	errno = rc;
 	return rc ? err_sys(e, "cannot make a pair of unix sockets") : 0;
 }
@@ -373,7 +383,7 @@ int unix_make_pair(struct restore *r, struct usock *a, struct usock *b, int fd[2
 		bool first = a->server || (!b->server && a->name.n);
 		return first ? make_accepted(r, a, b, &fd[0], &fd[1], e) : make_accepted(r, b, a, &fd[1], &fd[0], e);
 	}
-	if (make_unnamed(a, fd, e))
+	if (unix_make_unnamed((int (*)[2])fd, &a->type, 1, &a->peer, e))
 		return -1;
 	return give_name(r, a, fd[0], -1, NULL, e) || give_name(r, b, fd[1], -1, NULL, e) ? -1 : 0;
 }

@@ -14,6 +14,8 @@
 #include <string.h>
 #include <sys/socket.h>
 
+enum { UNIX_AT_ONCE = 256 };                   /* pairs that one child makes */
+
 struct usock *unix_of(struct restore *r, uint32_t id)
 {
 	struct rfile *f = restore_file(r, id);
@@ -166,42 +168,108 @@ static int parse_all(struct restore *r, struct err *e)
 
 /* ---- making ---- */
 
-/* Out of the way of the job's numbers, which others will ask for. */
-static int keep(struct restore *r, struct usock *u, int fd, struct err *e)
+/* At the number that the job knows it by, where that is free, else above all of the job's: others will ask for theirs. */
+static int keep(struct restore *r, const int *want, struct usock *u, int fd, struct err *e)
 {
-	u->f->fd = restore_high_fd(r, fd);
+	int to = want[u->f->id];
+
 	u->opened = true;
+	u->f->fd = fd;
+	if (to == fd)
+		return 0;
+	if (to > 2 && fcntl(to, F_GETFD) < 0 && errno == EBADF && dup3(fd, to, O_CLOEXEC) == to) {
+		close(fd);
+		u->f->fd = to;
+		return 0;
+	}
+	u->f->fd = restore_high_fd(r, fd);
 	return u->f->fd < 0 ? err_sys(e, "cannot place a socket above %d (RLIMIT_NOFILE)", r->fd_base) : 0;
 }
 
-static int open_connection(struct restore *r, struct usock *u, struct err *e)
+static int keep_pair(struct restore *r, const int *want, struct usock *u, const int fd[2], struct err *e)
 {
-	struct usock gone = { .type = u->type, .name = u->peer_name, .peer = u->peer, .path_fd = -1, .tmp = -1 };
-	struct usock *other = u->orphan ? &gone : unix_of(r, u->with);
-	int fd[2];
+	/* The second number must not be in the way of the first. */
+	int second = restore_high_fd(r, fd[1]);
 
-	if (unix_make_pair(r, u, other, fd, e) || keep(r, u, fd[0], e))
+	if (second < 0)
+		return err_sys(e, "cannot place a socket above %d (RLIMIT_NOFILE)", r->fd_base);
+	if (keep(r, want, u, fd[0], e))
 		return -1;
 	if (!u->orphan)
-		return keep(r, other, fd[1], e);
-	if (gone.path_fd >= 0)
-		close(gone.path_fd);
-	u->tmp = restore_high_fd(r, fd[1]);
-	return u->tmp < 0 ? err_sys(e, "cannot place a socket above %d (RLIMIT_NOFILE)", r->fd_base) : 0;
+		return keep(r, want, unix_of(r, u->with), second, e);
+	u->tmp = second;
+	return 0;
 }
 
-static int open_alone(struct restore *r, struct usock *u, struct err *e)
+static bool unnamed(struct restore *r, const struct usock *u)
+{
+	return !u->name.n && !u->peer_name.n && (u->orphan || !unix_of(r, u->with)->name.n);
+}
+
+static bool same_creds(const struct unix_creds *a, const struct unix_creds *b)
+{
+	return a->known == b->known && a->pid == b->pid && a->uid == b->uid && a->gid == b->gid;
+}
+
+/* u[0..n) have the same credentials. */
+static int open_unnamed(struct restore *r, const int *want, struct usock **u, size_t n, struct err *e)
+{
+	int fd[UNIX_AT_ONCE][2], types[UNIX_AT_ONCE];
+
+	for (size_t i = 0; i < n; i++)
+		types[i] = u[i]->type;
+	if (n && unix_make_unnamed(fd, types, n, &u[0]->peer, e))
+		return -1;
+	for (size_t i = 0; i < n; i++)
+		if (keep_pair(r, want, u[i], fd[i], e))
+			return err_prefix(e, "file %u", u[i]->f->id);
+	return 0;
+}
+
+static int open_all_unnamed(struct restore *r, const int *want, struct err *e)
+{
+	struct usock *group[UNIX_AT_ONCE];
+	size_t n = 0;
+
+	for (size_t i = 0; i < r->nfiles; i++) {
+		struct usock *u = r->files[i].ops == &fd_unix_ops ? r->files[i].priv : NULL;
+
+		if (!u || !(u->orphan || u->with > u->f->id) || !unnamed(r, u))
+			continue;
+		if (n == UNIX_AT_ONCE || (n && !same_creds(&u->peer, &group[0]->peer))) {
+			if (open_unnamed(r, want, group, n, e))
+				return -1;
+			n = 0;
+		}
+		group[n++] = u;
+	}
+	return open_unnamed(r, want, group, n, e);
+}
+
+static int open_connection(struct restore *r, const int *want, struct usock *u, struct err *e)
+{
+	struct usock gone = { .type = u->type, .name = u->peer_name, .peer = u->peer, .path_fd = -1, .tmp = -1 };
+	int fd[2];
+
+	if (unix_make_pair(r, u, u->orphan ? &gone : unix_of(r, u->with), fd, e))
+		return -1;
+	if (gone.path_fd >= 0)
+		close(gone.path_fd);
+	return keep_pair(r, want, u, fd, e);
+}
+
+static int open_alone(struct restore *r, const int *want, struct usock *u, struct err *e)
 {
 	int fd;
 
-	return unix_make(r, u, &fd, e) ? -1 : keep(r, u, fd, e);
+	return unix_make(r, u, &fd, e) ? -1 : keep(r, want, u, fd, e);
 }
 
-static int open_pending(struct restore *r, struct usock *u, struct err *e)
+static int open_pending(struct restore *r, const int *want, struct usock *u, struct err *e)
 {
 	const struct unix_creds *by = u->by.known ? &u->by : NULL;
 
-	if (open_alone(r, u, e))
+	if (open_alone(r, want, u, e))
 		return -1;
 	/* With less room than there was it would wait for ever. */
 	if (fcntl(u->f->fd, F_SETFL, O_NONBLOCK))
@@ -223,14 +291,29 @@ static int cmp_order(const void *a, const void *b)
 	return x->order < y->order ? -1 : x->order > y->order;
 }
 
+/* The numbers that the job's descriptions have, by id; -1: above 2 none. */
+static int *wanted(struct restore *r)
+{
+	int *want = malloc((r->nfiles + 1) * sizeof *want);
+
+	for (size_t i = 0; want && i <= r->nfiles; i++)
+		want[i] = -1;
+	for (size_t i = 0; want && i < r->nprocs; i++)
+		for (size_t k = 0; k < r->procs[i]->nfds; k++)
+			if (r->procs[i]->fds[k].fd > 2 && want[r->procs[i]->fds[k].file] < 0)
+				want[r->procs[i]->fds[k].file] = r->procs[i]->fds[k].fd;
+	return want;
+}
+
 static int open_all(struct restore *r, struct err *e)
 {
+	AUTO_FREE int *want = wanted(r);
 	AUTO_FREE struct usock **waiting = malloc((r->nfiles + 1) * sizeof(struct usock *));
 	size_t n = 0;
 
-	if (!waiting)
+	if (!waiting || !want)
 		return err_set(e, EX_FAILED, "out of memory");
-	if (parse_all(r, e))
+	if (parse_all(r, e) || open_all_unnamed(r, want, e))
 		return -1;
 	for (enum phase phase = CONNECTED; phase <= WAITING; phase++)
 		for (size_t i = 0; i < r->nfiles; i++) {
@@ -240,13 +323,13 @@ static int open_all(struct restore *r, struct err *e)
 				continue;
 			if (phase == WAITING)
 				waiting[n++] = u;
-			else if (phase == CONNECTED ? open_connection(r, u, e) : open_alone(r, u, e))
+			else if (phase == CONNECTED ? open_connection(r, want, u, e) : open_alone(r, want, u, e))
 				return err_prefix(e, "file %u", u->f->id);
 		}
 	if (n)
 		qsort(waiting, n, sizeof(struct usock *), cmp_order);
 	for (size_t i = 0; i < n; i++)
-		if (open_pending(r, waiting[i], e))
+		if (open_pending(r, want, waiting[i], e))
 			return err_prefix(e, "file %u", waiting[i]->f->id);
 	return 0;
 }
