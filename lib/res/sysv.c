@@ -8,7 +8,9 @@
 #include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
+#include <signal.h>
 #include <sys/sem.h>
+#include <time.h>
 
 const char *const sysv_types[SYSV_KINDS] = { "sysvshm", "sysvsem", "sysvmsg" };
 const char *const sysv_names[SYSV_KINDS] = { "shared memory segment", "semaphore set", "message queue" };
@@ -38,6 +40,7 @@ void sysv_put_obj(struct buf *out, const struct sysv_obj *o, int (*pid_of)(void 
 	rec_put_u64(out, "CGID", o->cgid);
 	rec_put_u64(out, "SIZE", o->size);
 	rec_put_u64(out, "COUNT", o->count);
+	rec_put_i64(out, "TIME", o->time);
 	if (o->kind != SYSV_SEM) {
 		rec_put_i64(out, "PID", pid_of(ctx, o->pid[0]));
 		rec_put_i64(out, "LAST", pid_of(ctx, o->pid[1]));
@@ -84,27 +87,30 @@ static int ask_set(struct sysv_obj *o, struct err *e)
 /* A line of /proc/sysvipc/KIND. 1, or 0: it is no object. */
 static int read_line(enum sysv_kind kind, const char *line, struct sysv_obj *o)
 {
-	unsigned long long size, n, swap;
+	unsigned long long size, n, swap, t[3] = { 0 };
 
 	*o = (struct sysv_obj){ .kind = kind };
 	if (kind == SYSV_SHM) {
-		if (sscanf(line, "%d %d %o %llu %d %d %llu %u %u %u %u %*u %*u %*u %*u %llu", &o->key, &o->id, &o->mode, &size,
-			   &o->pid[0], &o->pid[1], &n, &o->uid, &o->gid, &o->cuid, &o->cgid, &swap) != 12)
+		if (sscanf(line, "%d %d %o %llu %d %d %llu %u %u %u %u %llu %llu %llu %*u %llu", &o->key, &o->id, &o->mode, &size,
+			   &o->pid[0], &o->pid[1], &n, &o->uid, &o->gid, &o->cuid, &o->cgid, &t[0], &t[1], &t[2], &swap) != 15)
 			return 0;
 		o->swapped = swap > 0;
 	} else if (kind == SYSV_SEM) {
 		n = 0;
-		if (sscanf(line, "%d %d %o %llu %u %u %u %u", &o->key, &o->id, &o->mode, &size, &o->uid, &o->gid, &o->cuid,
-			   &o->cgid) != 8)
+		if (sscanf(line, "%d %d %o %llu %u %u %u %u %llu %llu", &o->key, &o->id, &o->mode, &size, &o->uid, &o->gid, &o->cuid,
+			   &o->cgid, &t[0], &t[1]) != 10)
 			return 0;
 	} else {
 		size = 0;
-		if (sscanf(line, "%d %d %o %*u %llu %d %d %u %u %u %u", &o->key, &o->id, &o->mode, &n, &o->pid[0], &o->pid[1],
-			   &o->uid, &o->gid, &o->cuid, &o->cgid) != 10)
+		if (sscanf(line, "%d %d %o %*u %llu %d %d %u %u %u %u %llu %llu %llu", &o->key, &o->id, &o->mode, &n, &o->pid[0], &o->pid[1],
+			   &o->uid, &o->gid, &o->cuid, &o->cgid, &t[0], &t[1], &t[2]) != 13)
 			return 0;
 	}
 	o->size = size;
 	o->count = n;
+	for (int i = 0; i < 3; i++)
+		if (o->time < (int64_t)t[i])
+			o->time = (int64_t)t[i];
 	return 1;
 }
 
@@ -198,7 +204,7 @@ int sysv_parse_obj(const struct rec *rec, struct sysv_obj *o, struct err *e)
 	    rec_u64(rec, "GID", UINT32_MAX, &gid, e) || rec_u64(rec, "CUID", UINT32_MAX, &cuid, e) ||
 	    rec_u64(rec, "CGID", UINT32_MAX, &cgid, e) || rec_u64(rec, "COUNT", UINT64_MAX, &o->count, e) ||
 	    rec_u64(rec, "SIZE", o->kind == SYSV_SEM ? SYSV_MAX_SEMS : RES_TASK_SIZE, &o->size, e) ||
-	    rec_u64_or(rec, "SWAPPED", 1, 0, &swapped, e))
+	    rec_i64(rec, "TIME", INT64_MIN, INT64_MAX, &o->time, e) || rec_u64_or(rec, "SWAPPED", 1, 0, &swapped, e))
 		return -1;
 	o->key = (int)(uint32_t)key;
 	o->mode = (unsigned)mode;
@@ -254,6 +260,19 @@ struct sysv_obj *sysv_find(const struct sysv_list *l, enum sysv_kind kind, int i
 	struct sysv_obj key = { .kind = kind, .id = id };
 
 	return l->n ? bsearch(&key, l->v, l->n, sizeof *l->v, by_kind_and_id) : NULL;
+}
+
+bool sysv_alive(const struct sysv_obj *o, int pid)
+{
+	enum { SLACK = 2 }; /* seconds: clocks are read one after the other, and in whole seconds */
+	struct timespec up;
+	struct proc_stat st;
+
+	if (pid <= 0 || (kill(pid, 0) && errno == ESRCH))
+		return false;
+	if (proc_stat_read(&st, pid, 0, NULL) || clock_gettime(CLOCK_BOOTTIME, &up))
+		return true;
+	return time(NULL) - up.tv_sec + (int64_t)(st.starttime / (uint64_t)sysconf(_SC_CLK_TCK)) <= o->time + SLACK;
 }
 
 const char *sysv_describe(const struct sysv_obj *o, char out[96])

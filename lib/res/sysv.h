@@ -30,6 +30,7 @@ struct sysv_obj {
 	int pid[2];                    /* creator and last attacher or detacher; last sender and receiver */
 	uint16_t *val;                 /* of each semaphore; NULL when the set may not be read */
 	int *last;                     /* who changed it last */
+	int64_t time;                  /* when it was used or changed last, seconds since the epoch */
 	bool swapped;                  /* some of it may be in the swap space */
 	/* checkpoint */
 	struct dproc *user;            /* a member that uses it; NULL: not the job's */
@@ -54,6 +55,8 @@ int sysv_parse_list(struct sysv_list *l, const char *text, size_t len, struct er
 void sysv_list_free(struct sysv_list *l);
 /* In a list that sysv_parse_list made; NULL. */
 struct sysv_obj *sysv_find(const struct sysv_list *l, enum sysv_kind kind, int id);
+/* Is there a process of that number that can have used o, or has it got the number of one that has ended since? */
+bool sysv_alive(const struct sysv_obj *o, int pid);
 const char *sysv_describe(const struct sysv_obj *o, char out[96]); /* "shared memory segment 3 (key 0x1234)" */
 /* Pages of a mapping of a segment that are there: mincore(2) sees the object. 0, or -1 out of memory. */
 int sysv_present(const struct sysv_obj *o, const char *map, size_t len, struct mm_runs *runs);

@@ -13,7 +13,6 @@
 
 #include <fcntl.h>
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -107,9 +106,9 @@ static bool same_namespace(pid_t a, const char *b, const char *ns)
 
 /* A living process that is no member, nor one of ours: the job's supervisor or namespaces' init has
  * made the objects of a restarted job. */
-static bool is_outside(struct dump *d, int pid)
+static bool is_outside(struct dump *d, const struct sysv_obj *o, int pid)
 {
-	if (pid <= 0 || pid == getpid() || dump_has_pid(d, pid) || (kill(pid, 0) && errno == ESRCH))
+	if (pid == getpid() || dump_has_pid(d, pid) || !sysv_alive(o, pid))
 		return false;
 	for (size_t i = 0; i < d->nprocs; i++)
 		if (!d->procs[i]->vppid && d->procs[i]->stat.ppid == pid)
@@ -167,7 +166,7 @@ static void find_user(struct dump *d, struct sysv_obj *o)
 			o->user = member(d, o->last[i]);
 	} else if (!o->user) {
 		o->user = member(d, o->pid[0]);
-		if (!o->user && (o->kind == SYSV_MSG || !is_outside(d, o->pid[0])))
+		if (!o->user && (o->kind == SYSV_MSG || !is_outside(d, o, o->pid[0])))
 			o->user = member(d, o->pid[1]);
 	}
 	if (!o->user && o->kind != SYSV_SHM)
@@ -186,10 +185,10 @@ static void check_obj(struct dump *d, struct sysv_obj *o)
 	sysv_describe(o, what);
 	if (o->kind == SYSV_SEM)
 		for (size_t i = 0; i < o->size && o->val && !other; i++)
-			other = is_outside(d, o->last[i]) ? o->last[i] : 0;
+			other = is_outside(d, o, o->last[i]) ? o->last[i] : 0;
 	else
 		for (int i = 0; i < 2 && !other; i++)
-			other = is_outside(d, o->pid[i]) ? o->pid[i] : 0;
+			other = is_outside(d, o, o->pid[i]) ? o->pid[i] : 0;
 	if (o->kind == SYSV_SHM && o->count > o->attached)
 		refuse(d, o->user, "%s is attached %llu time%s outside the job", what, (unsigned long long)(o->count - o->attached),
 		       o->count - o->attached == 1 ? "" : "s");

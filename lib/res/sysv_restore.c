@@ -13,7 +13,6 @@
 #include "res/proc_ops.h"
 
 #include <fcntl.h>
-#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/msg.h>
@@ -134,8 +133,6 @@ static int next_id_open(enum sysv_kind k)
 	return open(path, O_WRONLY | O_CLOEXEC);
 }
 
-static bool alive(int pid) { return pid > 0 && pid != getpid() && (!kill(pid, 0) || errno == EPERM); }
-
 static int busy(const struct sysv_obj *there, const char *why, struct err *e)
 {
 	char what[96];
@@ -160,9 +157,10 @@ static int check_left(struct restore *r, const struct sysv_obj *o, const struct 
 	if (o->kind == SYSV_SEM && !there->val)
 		return busy(there, "may not be read", e);
 	for (size_t i = 0; o->kind == SYSV_SEM && i < there->size && !user; i++)
-		user = alive(there->last[i]) ? there->last[i] : 0;
-	for (int i = 0; o->kind != SYSV_SEM && i < 2 && !user; i++)
-		user = alive(there->pid[i]) ? there->pid[i] : 0;
+		user = there->last[i] != getpid() && sysv_alive(there, there->last[i]) ? there->last[i] : 0;
+	/* A segment is used by who has it attached, and nobody has. */
+	for (int i = 0; o->kind == SYSV_MSG && i < 2 && !user; i++)
+		user = there->pid[i] != getpid() && sysv_alive(there, there->pid[i]) ? there->pid[i] : 0;
 	return user ? busy(there, "was the job's, but another process uses it now", e) : 0;
 }
 

@@ -71,6 +71,22 @@ next_id() { echo "$2" >"/proc/sys/kernel/$1_next_id" 2>/dev/null || skip "ids ca
 	sees
 }
 
+@test "killing xcheckpoint while it asks for undo values changes nothing" {
+	start_owner
+	for i in $(seq 40); do
+		xcheckpoint -q "$JOB" >/dev/null 2>&1 3>&- &
+		sleep "0.00$((RANDOM % 10))$((RANDOM % 10))"
+		kill -9 $! 2>/dev/null || :
+		wait $! 2>/dev/null || :
+	done
+	[ "$(perl -e 'print semctl($ARGV[0], 1, 12, 0)' "$SEM")" -eq 3 ]
+	xcheckpoint -k -q "$JOB"
+	[ "$(tar xOf "$XOS_STATE_DIR/checkpoints/$JOB/$(ls "$XOS_STATE_DIR/checkpoints/$JOB" | sed -n 's/\.tar$//p' | sort -n | tail -1).tar" \
+		--wildcards 'task_[0-9]*' | grep 'TYPE="semundo"')" = "TYPE=\"semundo\" SET=\"$SEM\" SEM=\"1\" ADJ=\"2\"" ]
+	back
+	sees
+}
+
 @test "what is gone is made again with its ids" {
 	start_owner
 	xcheckpoint -k -q "$JOB"

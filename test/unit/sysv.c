@@ -26,30 +26,30 @@ static void good(void)
 {
 	struct err e = ERR_INIT;
 
-	CHECK(takes("TYPE=\"sysvshm\" " HEAD " SIZE=\"4096\" COUNT=\"0\" PID=\"1\" LAST=\"0\"\n", &e));
-	CHECK(takes("TYPE=\"sysvsem\" " HEAD " SIZE=\"3\" COUNT=\"0\" VALUES=\"0,32767,5\" PIDS=\"0,1,2147483647\"\n", &e));
-	CHECK(takes("TYPE=\"sysvmsg\" " HEAD " SIZE=\"0\" COUNT=\"0\" PID=\"1\" LAST=\"0\"\n", &e));
+	CHECK(takes("TYPE=\"sysvshm\" " HEAD " SIZE=\"4096\" COUNT=\"0\" TIME=\"0\" PID=\"1\" LAST=\"0\"\n", &e));
+	CHECK(takes("TYPE=\"sysvsem\" " HEAD " SIZE=\"3\" COUNT=\"0\" TIME=\"0\" VALUES=\"0,32767,5\" PIDS=\"0,1,2147483647\"\n", &e));
+	CHECK(takes("TYPE=\"sysvmsg\" " HEAD " SIZE=\"0\" COUNT=\"0\" TIME=\"0\" PID=\"1\" LAST=\"0\"\n", &e));
 }
 
 static void bad(void)
 {
 	static const char *const lines[] = {
-		"TYPE=\"sysvshm\" " HEAD " SIZE=\"0\" COUNT=\"0\" PID=\"1\" LAST=\"0\"\n",
-		"TYPE=\"sysvshm\" " HEAD " SIZE=\"0xffffffffffffffff\" COUNT=\"0\" PID=\"1\" LAST=\"0\"\n",
-		"TYPE=\"sysvshm\" ID=\"-1\" KEY=\"0x1\" MODE=\"0x180\"" OWNER " SIZE=\"1\" COUNT=\"0\" PID=\"1\" LAST=\"0\"\n",
-		"TYPE=\"sysvshm\" ID=\"1\" KEY=\"0x1\" MODE=\"0x18000\"" OWNER " SIZE=\"1\" COUNT=\"0\" PID=\"1\" LAST=\"0\"\n",
-		"TYPE=\"sysvshm\" " HEAD " SIZE=\"1\" COUNT=\"0\" PID=\"-1\" LAST=\"0\"\n",
-		"TYPE=\"sysvsem\" " HEAD " SIZE=\"0\" COUNT=\"0\" VALUES=\"\" PIDS=\"\"\n",
-		"TYPE=\"sysvsem\" " HEAD " SIZE=\"65537\" COUNT=\"0\" VALUES=\"\" PIDS=\"\"\n",
-		"TYPE=\"sysvsem\" " HEAD " SIZE=\"2\" COUNT=\"0\" VALUES=\"1\" PIDS=\"1,1\"\n",
-		"TYPE=\"sysvsem\" " HEAD " SIZE=\"2\" COUNT=\"0\" VALUES=\"1,\" PIDS=\"1,1\"\n",
-		"TYPE=\"sysvsem\" " HEAD " SIZE=\"2\" COUNT=\"0\" VALUES=\"1,2,3\" PIDS=\"1,1\"\n",
-		"TYPE=\"sysvsem\" " HEAD " SIZE=\"2\" COUNT=\"0\" VALUES=\"1,32768\" PIDS=\"1,1\"\n",
-		"TYPE=\"sysvsem\" " HEAD " SIZE=\"2\" COUNT=\"0\" VALUES=\"1,-1\" PIDS=\"1,1\"\n",
-		"TYPE=\"sysvsem\" " HEAD " SIZE=\"2\" COUNT=\"0\" VALUES=\"1,1\" PIDS=\"1,99999999999999999999\"\n",
-		"TYPE=\"sysvsem\" " HEAD " SIZE=\"2\" COUNT=\"0\" VALUES=\"1,1\"\n",
-		"TYPE=\"sysvmsg\" " HEAD " COUNT=\"0\" PID=\"1\" LAST=\"0\"\n",
-		"TYPE=\"sysvother\" " HEAD " SIZE=\"1\" COUNT=\"0\" PID=\"1\" LAST=\"0\"\n",
+		"TYPE=\"sysvshm\" " HEAD " SIZE=\"0\" COUNT=\"0\" TIME=\"0\" PID=\"1\" LAST=\"0\"\n",
+		"TYPE=\"sysvshm\" " HEAD " SIZE=\"0xffffffffffffffff\" COUNT=\"0\" TIME=\"0\" PID=\"1\" LAST=\"0\"\n",
+		"TYPE=\"sysvshm\" ID=\"-1\" KEY=\"0x1\" MODE=\"0x180\"" OWNER " SIZE=\"1\" COUNT=\"0\" TIME=\"0\" PID=\"1\" LAST=\"0\"\n",
+		"TYPE=\"sysvshm\" ID=\"1\" KEY=\"0x1\" MODE=\"0x18000\"" OWNER " SIZE=\"1\" COUNT=\"0\" TIME=\"0\" PID=\"1\" LAST=\"0\"\n",
+		"TYPE=\"sysvshm\" " HEAD " SIZE=\"1\" COUNT=\"0\" TIME=\"0\" PID=\"-1\" LAST=\"0\"\n",
+		"TYPE=\"sysvsem\" " HEAD " SIZE=\"0\" COUNT=\"0\" TIME=\"0\" VALUES=\"\" PIDS=\"\"\n",
+		"TYPE=\"sysvsem\" " HEAD " SIZE=\"65537\" COUNT=\"0\" TIME=\"0\" VALUES=\"\" PIDS=\"\"\n",
+		"TYPE=\"sysvsem\" " HEAD " SIZE=\"2\" COUNT=\"0\" TIME=\"0\" VALUES=\"1\" PIDS=\"1,1\"\n",
+		"TYPE=\"sysvsem\" " HEAD " SIZE=\"2\" COUNT=\"0\" TIME=\"0\" VALUES=\"1,\" PIDS=\"1,1\"\n",
+		"TYPE=\"sysvsem\" " HEAD " SIZE=\"2\" COUNT=\"0\" TIME=\"0\" VALUES=\"1,2,3\" PIDS=\"1,1\"\n",
+		"TYPE=\"sysvsem\" " HEAD " SIZE=\"2\" COUNT=\"0\" TIME=\"0\" VALUES=\"1,32768\" PIDS=\"1,1\"\n",
+		"TYPE=\"sysvsem\" " HEAD " SIZE=\"2\" COUNT=\"0\" TIME=\"0\" VALUES=\"1,-1\" PIDS=\"1,1\"\n",
+		"TYPE=\"sysvsem\" " HEAD " SIZE=\"2\" COUNT=\"0\" TIME=\"0\" VALUES=\"1,1\" PIDS=\"1,99999999999999999999\"\n",
+		"TYPE=\"sysvsem\" " HEAD " SIZE=\"2\" COUNT=\"0\" TIME=\"0\" VALUES=\"1,1\"\n",
+		"TYPE=\"sysvmsg\" " HEAD " COUNT=\"0\" TIME=\"0\" PID=\"1\" LAST=\"0\"\n",
+		"TYPE=\"sysvother\" " HEAD " SIZE=\"1\" COUNT=\"0\" TIME=\"0\" PID=\"1\" LAST=\"0\"\n",
 	};
 	struct err e = ERR_INIT;
 
@@ -73,6 +73,9 @@ static void scan(void)
 	CHECK(o && o->size == 2 && o->val && o->val[0] == 7 && o->val[1] == 8 && o->last[1] == getpid() && o->mode == 0640);
 	o = sysv_find(&l, SYSV_SHM, seg);
 	CHECK(o && o->size == 5000 && o->pid[0] == getpid() && o->count == 0 && o->uid == geteuid());
+	CHECK(sysv_alive(o, getpid()) && !sysv_alive(o, 0));
+	o->time -= 1000000000;
+	CHECK(!sysv_alive(o, getpid())); /* used long before this process was */
 	CHECK(!sysv_find(&l, SYSV_MSG, 0x7fffffff));
 	sysv_list_free(&l);
 	buf_free(&b);
