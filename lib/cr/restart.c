@@ -239,6 +239,7 @@ int cr_restart(struct image *im, struct restart_run *run, struct err *e)
 			run->before_run(run->ctx);
 		/* All are disarmed: what fails now is at most a process that ended at once. */
 		each(r, "", release, NULL);
+		r->done = true;
 	}
 	restore_free(r);
 	return rc;

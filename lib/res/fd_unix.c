@@ -23,6 +23,7 @@
 #include <stddef.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/sysmacros.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -96,6 +97,8 @@ void unix_world_free(struct dump *d)
 		free(w->queues[i]);
 	}
 	free(w->queues);
+	if (w->peers)
+		munmap(w->peers, w->peers_size);
 	free(w);
 	d->unixs = NULL;
 }
@@ -136,7 +139,10 @@ static int world(struct dump *d, struct err *e)
 		return err_set(e, EX_FAILED, "out of memory");
 	rc = unix_diag_read(&d->unixs->diag, e);
 	d->unixs->blind = rc == 1;
-	return rc < 0 || queues_read(d, d->unixs, e) ? -1 : 0;
+	if (rc < 0 || queues_read(d, d->unixs, e))
+		return -1;
+	unix_peers_read(d, d->unixs);
+	return 0;
 }
 
 static struct dfile *by_ino(struct dump *d, const struct dfile *f, uint32_t ino)
@@ -316,7 +322,9 @@ static void put_creds(struct dump *d, const struct dfile *f, const struct plan *
 		if (d->procs[i]->pid == u.pid)
 			pid = d->procs[i]->vpid;
 	/* Of a process that has gone: its number here is that in the job, unless the job has numbers of its own. */
-	rec_put_u64(b, "PEER_PID", (uint64_t)(pid ? pid : d->own_ns ? 0 : u.pid));
+	if (!pid)
+		pid = d->unixs->peers ? d->unixs->peers[f->id - 1] : d->own_ns ? 0 : u.pid;
+	rec_put_u64(b, "PEER_PID", (uint64_t)pid);
 	rec_put_u64(b, "PEER_UID", u.uid);
 	rec_put_u64(b, "PEER_GID", u.gid);
 }

@@ -1,5 +1,6 @@
 /* fd_unix: unix sockets, unix(7). What its files share:
  *   unix_diag.c       what the kernel tells of all sockets (NETLINK_SOCK_DIAG)
+ *   unix_peers.c      SO_PEERCRED of a job in a PID namespace of its own
  *   fd_unix.c         check and dump
  *   fd_unix_queue.c   what waits in a queue: data, message boundaries, descriptors, credentials
  *   fd_unix_make.c    sockets and connections made anew, with names and the credentials that SO_PEERCRED shows
@@ -68,8 +69,14 @@ struct unix_world {                             /* of one checkpoint */
 	struct unix_diag diag;
 	bool blind;                             /* the kernel does not tell who is connected to whom */
 	struct unix_queue **queues; size_t nqueues; /* by id of description */
+	pid_t *peers; size_t peers_size;        /* SO_PEERCRED's PIDs, by id, as the job sees them; NULL: as we do */
 };
 void unix_world_free(struct dump *d);
+
+/* ---- unix_peers.c ---- */
+
+/* Fills w->peers (mmapped) for a job with PIDs of its own; 0: not known. */
+void unix_peers_read(struct dump *d, struct unix_world *w);
 
 /* ---- fd_unix_opt.c ---- */
 
@@ -96,6 +103,7 @@ struct usock {
 	int path_fd;                            /* O_PATH of its socket file, -1 */
 	int tmp;                                /* the other end of an orphan until it is filled, -1 */
 	bool opened, settled;
+	char *fresh; ino_t fresh_ino;           /* its file was not there before: the path */
 };
 /* Fills u (all but f->priv) from the record. */
 int unix_parse(struct restore *r, struct rfile *f, struct usock *u, struct err *e);
@@ -112,6 +120,8 @@ int unix_connect(int fd, const struct usock *u, const struct unix_creds *as, str
 /* sockaddr_un that leads to u in text. Returns its length. */
 struct sockaddr_un;
 unsigned unix_address(const struct usock *u, struct sockaddr_un *a);
+/* Before the records are freed: files of sockets that were not there before go again when the restart failed (!r->done). */
+void unix_forget(struct restore *r);
 /* Forgets the directory that private names were made in. */
 void unix_make_end(void);
 /* A name for messages. */

@@ -6,6 +6,7 @@
  * keeps the number of a PID, so this is also true of who has gone. Without the right (a user's image restarted by root,
  * other ids than one's own) it shows the restart instead. */
 #include "res/fd_unix.h"
+#include "res/borrow.h"
 #include "common/cleanup.h"
 
 #include <fcntl.h>
@@ -286,6 +287,39 @@ static int relocate(struct restore *r, struct usock *u, char *base, char *root, 
 	return 0;
 }
 
+/* Remembers a file that was not there before, for a restart that fails. */
+static void note_fresh(struct usock *u, const char *base, const char *root, bool before)
+{
+	char name[UNIX_NAME_MAX + 1], path[2 * PATH_MAX + UNIX_NAME_MAX];
+	struct stat st;
+
+	text_of(&u->name, name);
+	snprintf(path, sizeof path, "%s%s%s", base ? base : root ? root : "", base ? "/" : "", name);
+	if (before)
+		u->fresh = lstat(path, &st) && errno == ENOENT ? strdup(path) : NULL;
+	else if (u->fresh)
+		u->fresh_ino = lstat(path, &st) ? 0 : st.st_ino;
+}
+
+void unix_forget(struct restore *r)
+{
+	for (size_t i = 0; i < r->nfiles; i++) {
+		struct usock *u = unix_of(r, (uint32_t)i + 1);
+		struct borrow b;
+		struct stat st;
+
+		if (!u || !u->fresh)
+			continue;
+		if (!r->done && u->fresh_ino && !borrow_begin(&b, r, NULL)) {
+			if (!lstat(u->fresh, &st) && st.st_ino == u->fresh_ino && S_ISSOCK(st.st_mode))
+				unlink(u->fresh);
+			borrow_end(&b, NULL);
+		}
+		free(u->fresh);
+		u->fresh = NULL;
+	}
+}
+
 static int give_name(struct restore *r, struct usock *u, int fd, int backlog, const struct unix_creds *as, struct err *e)
 {
 	char base[PATH_MAX], root[PATH_MAX];
@@ -308,12 +342,16 @@ static int give_name(struct restore *r, struct usock *u, int fd, int backlog, co
 				return -1;
 			a.base = u->base ? base : NULL;
 			a.root = u->root ? root : NULL;
+			if (!a.private)
+				note_fresh(u, a.base, a.root, true);
 		}
 	} else if (backlog < 0) {
 		return 0;
 	}
 	/* An abstract name alone needs nobody else. */
 	rc = !u->name.v[0] && !a.as.known && backlog < 0 ? act_run(&a) : act(&a);
+	if (!rc && u->fresh)
+		note_fresh(u, a.base, a.root, false);
 	mounted |= !rc && a.private && u->name.n && u->name.v[0];
 	return rc ? name_error(u, rc, e) : 0;
 }

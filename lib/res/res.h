@@ -167,6 +167,7 @@ struct restore {
 	struct rproc **bypid; size_t nbypid;    /* the same, by PID */
 	pid_t foreground;                       /* the group that was in the foreground of a terminal outside, 0 */
 	pid_t next_passing;                     /* where the search for an unused PID goes on */
+	bool done;                              /* the job runs: what was made for it stays */
 	bool check_only;                        /* nothing outside may be changed, files neither */
 	struct rfile *files; size_t nfiles;     /* [id-1] */
 	struct rec_list files_list, shm_list, global_list;

@@ -169,6 +169,35 @@ c = socket(AF_UNIX); c.connect("server"); s, a = l.accept(); s.send(b"x"); asser
 	good
 }
 
+@test "a restart that fails leaves no file of a socket; a check leaves everything as it is" {
+	job "$SERVER"
+	stop_job
+	local was
+	was=$(stat -c %i:%a server)
+	clean xrestart -c "$JOB"
+	[ "$(stat -c %i:%a server)" = "$was" ]
+	rm server
+	XOS_FAULT=restart.finish run --separate-stderr clean xrestart -d -q "$JOB"
+	status_is 1
+	[ ! -e server ]
+	clean xrestart -d -q "$JOB"
+	[ -S server ]
+	good
+}
+
+@test "in a new PID namespace, and again from there" {
+	need_root
+	need_victim v_unix
+	clean xcgexec -d -q -j "$JOB" -o out -e err -- "$XOS_BUILD/victim/v_unix" "$PWD/p"
+	wait_until [ -e p.ready ]
+	stop_job
+	clean xrestart -d -q -N "$JOB"
+	stop_job
+	clean xrestart -d -q -N "$JOB"
+	touch p.go
+	wait_until [ -e p.ok ] || { cat p.fail >&2; return 1; }
+}
+
 @test "the directory of a socket may have moved: -L" {
 	mkdir a
 	job 'l = socket(AF_UNIX); l.bind("'"$PWD"'/a/server"); l.listen(); c = socket(AF_UNIX); c.connect("'"$PWD"'/a/server"); wait()
