@@ -184,6 +184,19 @@ open('attached', 'w').close(); time.sleep(100)"
 	sees
 }
 
+@test "what a killed restart left is taken again" {
+	start_owner
+	xcheckpoint -k -q "$JOB"
+	ipcrm -m "$SHM" -s "$SEM" -q "$MSG"
+	for at in restart.memory restart.late restart.disarm; do
+		XOS_FAULT=$at:kill run back
+		[ "$status" -ne 0 ]
+		has m "$SHM" && has s "$SEM" && has q "$MSG"
+	done
+	back
+	sees
+}
+
 @test "-N: the same ids in a namespace of its own, which can be checkpointed and restarted again" {
 	start_owner
 	xcheckpoint -k -q "$JOB"
