@@ -4,7 +4,7 @@
  * mounted nowhere: whatever lies at that path is not touched. What SO_PEERCRED shows is fixed by who calls socketpair, listen or
  * connect: a child that has that PID and those ids for a moment does it, where we may; it shares our descriptors. The kernel
  * keeps the number of a PID, so this is also true of who has gone. Without the right (a user's image restarted by root,
- * other ids than one's own) it shows the restart instead. */
+ * other ids than one's own) it shows the restart instead, as supplementary groups (SO_PEERGROUPS) always do. */
 #include "res/fd_unix.h"
 #include "res/borrow.h"
 #include "common/cleanup.h"

@@ -5,6 +5,8 @@ bats_require_minimum_version 1.5.0
 load helper
 load ckpt
 
+teardown() { [ -z "$APART" ] || rm -rf "$APART"; xos_teardown; }
+
 # job CODE: python as job $JOB until it has made the file `ready`; after the file `go` it goes on and says its verdict
 job()
 {
@@ -246,7 +248,8 @@ assert [b.recv(9) for i in range(3)] == [b"1", b"", b"3"]'
 	need_victim v_unix
 	[ "$(id -u daemon 2>/dev/null)" = 1 ] || skip "no user daemon"
 	local dir
-	dir=$(mktemp -d /tmp/xos-unix.XXXXXX)
+	APART=$(mktemp -d /tmp/xos-unix.XXXXXX)
+	dir=$APART
 	cp "$XOS_BUILD"/bin/xcgexec "$XOS_BUILD"/bin/xcheckpoint "$XOS_BUILD"/victim/v_unix "$XOS_BUILD"/victim/v_unix_rights "$dir"
 	chown -R daemon "$dir"
 	as_daemon() { (cd "$dir" && clean setpriv --reuid=daemon --regid=daemon --clear-groups --inh-caps=-all env -u XOS_PAM_CONF XOS_STATE_DIR="$dir/state" "$@"); }
@@ -259,5 +262,4 @@ assert [b.recv(9) for i in range(3)] == [b"1", b"", b"3"]'
 		wait_until [ -e "$dir/$v.ok" ] || { cat "$dir/$v.fail" >&2; false; }
 		JOB=$JOB-2
 	done
-	rm -rf "$dir"
 }
