@@ -272,6 +272,8 @@ bool sysv_alive(const struct sysv_obj *o, int pid)
 		return false;
 	if (proc_stat_read(&st, pid, 0, NULL) || clock_gettime(CLOCK_BOOTTIME, &up))
 		return true;
+	if (st.state == 'Z' || st.state == 'X')
+		return false;
 	return time(NULL) - up.tv_sec + (int64_t)(st.starttime / (uint64_t)sysconf(_SC_CLK_TCK)) <= o->time + SLACK;
 }
 
