@@ -25,7 +25,11 @@
 struct clone3_args {
 	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
 };
-enum { EXIT_ENTER = 97, EXIT_BOOT = 98 };
+#ifndef CLONE_INTO_CGROUP
+#define CLONE_INTO_CGROUP 0x200000000ull
+#endif
+/* CLONE3_SIZE_5_5: without `cgroup` */
+enum { EXIT_ENTER = 97, EXIT_BOOT = 98, CLONE3_SIZE_5_5 = 80 };
 
 static int clone_error(pid_t pid, struct err *e)
 {
@@ -45,7 +49,7 @@ static int under_control(struct restore *r, struct rproc *p, pid_t pid, struct e
 }
 
 /* In the new process, a copy of the restorer: nothing but system calls. */
-static void root_child(struct restore *r, struct restart_run *run, pid_t parent)
+static void root_child(struct restore *r, struct restart_run *run, pid_t parent, bool born_inside)
 {
 	struct sigaction dfl = { .sa_handler = SIG_DFL };
 
@@ -53,7 +57,7 @@ static void root_child(struct restore *r, struct restart_run *run, pid_t parent)
 	if (getppid() != parent)
 		_exit(EXIT_BOOT);
 	sigaction(SIGCHLD, &dfl, NULL);
-	if (run->enter && run->enter(run->ctx))
+	if (run->enter && run->enter(run->ctx, born_inside))
 		_exit(EXIT_ENTER);
 	tracee_boot_self(r->boot);
 	_exit(EXIT_BOOT);
@@ -63,12 +67,24 @@ static int make_root(struct restore *r, struct restart_run *run, struct rproc *p
 {
 	pid_t parent = getpid();
 	struct clone3_args a = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)(uintptr_t)&p->pid, .set_tid_size = 1 };
-	long pid = syscall(SYS_clone3, &a, sizeof a);
+	bool inside = run->group >= 0;
+	long pid;
 
+	if (inside) {
+		a.flags = CLONE_INTO_CGROUP;
+		a.cgroup = (uint64_t)run->group;
+	}
+	pid = syscall(SYS_clone3, &a, sizeof a);
+	if (pid < 0 && inside && errno != EEXIST) {
+		/* an older kernel, or a group that may not be entered this way */
+		inside = false;
+		a.flags = 0;
+		pid = syscall(SYS_clone3, &a, CLONE3_SIZE_5_5);
+	}
 	if (pid < 0)
 		return clone_error(p->pid, e);
 	if (!pid)
-		root_child(r, run, parent);
+		root_child(r, run, parent, inside);
 	p->made = (pid_t)pid;
 	p->cur_sid = 0;
 	if (under_control(r, p, p->made, e))
