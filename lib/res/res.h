@@ -84,7 +84,8 @@ struct dfile {
 struct dump {
 	struct dproc **procs; size_t nprocs;
 	struct dfile **files; size_t nfiles, capfiles;
-	struct dfile *hash[4096];
+	struct dfile *hash[4096];      /* by inode */
+	void *descriptions;            /* the same as a search tree: files.c */
 	struct fdtab *fdtabs;          /* parallel to procs: files.c */
 	struct image_writer *img;      /* NULL during the check */
 	struct buf refusals;           /* lines "pid 12: fd 7: socket AF_NETLINK is not supported" */
@@ -225,6 +226,8 @@ extern const struct fd_ops *const fd_table[];     /* NULL-terminated */
 struct dfile *files_find_fd(struct dump *d, struct dproc *p, int fd); /* description behind p's fd, NULL */
 /* The description of the job that is the same file (st_dev, st_ino) as st, any flags; NULL. */
 struct dfile *files_find_inode(struct dump *d, const struct stat *st);
+/* All descriptions of f's inode, f too, the newest id first: after NULL the first, then the one behind `after`; NULL at the end. */
+struct dfile *files_same_inode(struct dump *d, const struct dfile *f, const struct dfile *after);
 /* Moves a descriptor of the restorer out of the job's numbers (closes the old one). -1 with errno. */
 int restore_high_fd(struct restore *r, int fd);
 /* Value of "key:" in fdinfo text as a number (base 0/8/16), -1 when absent. */
