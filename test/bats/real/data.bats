@@ -32,7 +32,7 @@ setup_file() { wants sqlite3=sqlite3 convert-im6.q16=imagemagick ffmpeg=ffmpeg; 
 	results() { cat out err; }
 	cat >job.py <<-'END'
 		import os, sqlite3, threading
-		n = 20000 * int(os.environ["LENGTH"])
+		n = 60000 * int(os.environ["LENGTH"])
 		log = open("log", "a", buffering=1)
 		w = sqlite3.connect("t.db", isolation_level=None)
 		w.execute("PRAGMA journal_mode = WAL")

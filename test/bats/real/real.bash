@@ -8,7 +8,7 @@
 #
 #   VARIANTS   kill   xcheckpoint -k, xrestart, as often as ROUNDS says
 #              later  xcheckpoint; the job goes on, is killed later, and restarted: files that only grow are cut back
-#   ROUNDS     1, or 10 with XOS_TEST_LONG=1; LENGTH: how much work (1, or 3)
+#   ROUNDS     1, or 10 with XOS_TEST_LONG=1; LENGTH: how much work (1, or 6)
 #   AS         command prefix: as whom
 #   MAY_REFUSE what xcheckpoint may refuse, as it says it: then the test is skipped with that reason
 #   SLOW       how long a run may take, seconds
@@ -17,7 +17,7 @@
 load ../helper
 
 ROUNDS=1 LENGTH=1 VARIANTS=kill MAY_REFUSE= SLOW=40 AS=()
-[ -z "$XOS_TEST_LONG" ] || ROUNDS=10 LENGTH=3
+[ -z "$XOS_TEST_LONG" ] || ROUNDS=10 LENGTH=6 SLOW=150
 export LENGTH LC_ALL=C
 
 setup() { xos_setup; need_root; }
