@@ -167,6 +167,9 @@ static int make_job(struct revive *v, struct job **old, struct err *e)
 	job_limits_free(&limits);
 	if (rc || v->j->kind != JOB_CGROUP)
 		return rc;
+	/* With the group's identity: if we are killed just when the job runs, the next command must see that it does. */
+	if (job_save_quick(v->j, e))
+		return -1;
 	v->in_group = true;
 	v->group_v2 = cgroup_v2_fd(&v->j->cg);
 	return cgroup_entry_open(&v->entry, &v->j->cg, false, e) || cgroup_entry_open(&v->entry_v1, &v->j->cg, true, e) ? -1 : 0;
@@ -284,8 +287,8 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 		rc = detached_stdio(v, run, e);
 	if (!rc)
 		rc = bring_back(v, run, e);
-	if (!rc)
-		rc = job_save(v->j, e);
+	if (!rc && (rc = fault("restart.record") ? err_set(e, EX_FAILED, "fault point restart.record") : job_save(v->j, e)))
+		job_kill(v->j, SIGKILL, NULL); /* it runs already, and nobody would know */
 	image_free(v->im);
 	v->im = NULL;
 	if (rc)
