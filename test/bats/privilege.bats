@@ -175,3 +175,25 @@ users_forgery()
 	status_is 8
 	goes_on
 }
+
+# With a user whose ids root's restart accepts, so that it is the file that is refused.
+@test "root opens neither files nor system settings for a user that this user could not" {
+	getent passwd 1 >/dev/null || skip "no user 1"
+	[ -e /proc/sys/vm/swappiness ] || skip "no /proc/sys"
+	rm -rf "$XOS_USER_DIR"
+	XOS_USER_DIR= XOS_TEST_UID=1 U=1
+	need_user
+	users_image
+	echo "root's own" >secret
+	chmod 600 secret
+	chmod 755 .
+	local f
+	for f in "$PWD/secret" /proc/sys/vm/swappiness; do
+		users_forgery files 's#PATH="[^"]*/out"#PATH="'"$f"'"#; s/SIZE="[0-9]*"/SIZE="0"/; s/POS="[0-9]*"/POS="0"/'
+		run --separate-stderr clean xrestart -d -i forged.tar
+		status_is 8
+		[[ $stderr == *"cannot open $f again: Permission denied"* ]]
+		gone_for_user
+	done
+	[ -s secret ]
+}
