@@ -75,6 +75,6 @@ setup_file() { wants sqlite3=sqlite3 convert-im6.q16=imagemagick ffmpeg=ffmpeg; 
 	need_command ffmpeg
 	progress() { size_of out.mkv; }
 	results() { ffmpeg -v error -i out.mkv -f framemd5 - | grep -v '^#'; }
-	survive ffmpeg -v error -nostdin -f lavfi -i "testsrc2=size=640x480:rate=25:duration=$((10 * LENGTH))" -c:v mpeg4 -q:v 3 -threads 2 \
+	survive ffmpeg -v error -nostdin -f lavfi -i "testsrc2=size=640x480:rate=25:duration=$((20 * LENGTH))" -c:v mpeg4 -q:v 3 -threads 2 \
 		-bitexact -flush_packets 1 out.mkv
 }
