@@ -128,7 +128,7 @@ struct rproc {
 	bool zombie; int exit_status;
 	struct rproc *parent;          /* NULL: child of the supervisor */
 	struct rproc **children; size_t nchildren;
-	struct rec_list recs;          /* of task_PID; thread records from recs index first_thread on */
+	struct rec_list recs;          /* of task_PID; its own before thr[0].first, then each thread's */
 	struct rthread *thr; size_t nthr;
 	struct rfd *fds; size_t nfds;
 	struct rmm *mm;                /* mm_restore.c */
