@@ -160,7 +160,7 @@ int save_job(const struct save_opts *o, struct save_result *r, struct err *e)
 	if (!rc && c.j && o->after == CKPT_KILL && !o->check_only && !job_supervised(c.j))
 		rc = job_finish(c.j, JOB_STOPPED, e);
 	/* What was saved and ended is so, whether old versions can be removed or not. */
-	if (!rc && !o->check_only && o->out < 0 && o->keep)
+	if (!rc && !o->check_only && o->out < 0 && o->keep && !o->versions_dir)
 		pruned = job_version_prune(o->state_dir, r->identifier, o->keep, e);
 	if (c.j) {
 		job_unlock(c.j);

@@ -117,14 +117,19 @@ static pid_t passing_pid(struct restore *r)
 int tree_fork(struct restore *r, struct rproc *p, struct rproc *child, struct err *e)
 {
 	struct clone3_args a = { .exit_signal = (uint64_t)child->exit_signal, .set_tid_size = 1 };
+	bool passing = !child->pid;
+	int tries = 0;
 	long pid;
 
-	if (!child->pid)
-		child->pid = passing_pid(r);
-	a.set_tid = remote_put(p->rem, &child->pid, sizeof child->pid);
-	uint64_t at = remote_put(p->rem, &a, sizeof a);
-	if (remote_one(p->rem, "clone3", &pid, e, SYS_clone3, at, sizeof a, 0, 0, 0, 0))
-		return err_prefix(e, "process %d", p->pid);
+	/* Somebody else may take a passing PID between our look and the clone; a PID of the job is asked for once. */
+	do {
+		if (passing)
+			child->pid = passing_pid(r);
+		a.set_tid = remote_put(p->rem, &child->pid, sizeof child->pid);
+		uint64_t at = remote_put(p->rem, &a, sizeof a);
+		if (remote_one(p->rem, "clone3", &pid, e, SYS_clone3, at, sizeof a, 0, 0, 0, 0))
+			return err_prefix(e, "process %d", p->pid);
+	} while (passing && pid == -EEXIST && ++tries < 100);
 	if (pid < 0) {
 		errno = (int)-pid;
 		return clone_error(child->pid, e);
