@@ -20,6 +20,7 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 struct clone3_args {
@@ -31,10 +32,28 @@ struct clone3_args {
 /* CLONE3_SIZE_5_5: without `cgroup` */
 enum { EXIT_ENTER = 97, EXIT_BOOT = 98, CLONE3_SIZE_5_5 = 80 };
 
+/* The kernel takes a process out of /proc a moment before its number, which is that of its group and session too, is free:
+ * worth a few more tries. */
+static bool leaves(pid_t pid, int *tries)
+{
+	static const struct timespec ms = { .tv_nsec = 1000000 };
+	char path[32];
+
+	snprintf(path, sizeof path, "/proc/%d", pid);
+	if (++*tries > 100 || !access(path, F_OK))
+		return false;
+	nanosleep(&ms, NULL);
+	return true;
+}
+
 static int clone_error(pid_t pid, struct err *e)
 {
+	struct proc_stat st;
+
+	if (errno == EEXIST && !proc_stat_read(&st, pid, 0, NULL))
+		return err_set(e, EX_BUSY, "PID %d is in use by \"%s\"", pid, st.comm);
 	if (errno == EEXIST)
-		return err_set(e, EX_BUSY, "PID %d is in use", pid);
+		return err_set(e, EX_BUSY, "PID %d is in use as the number of somebody's process group or session", pid);
 	err_sys(e, "cannot make process %d", pid);
 	if (errno == EPERM)
 		err_hint(e, "choosing a PID needs CAP_CHECKPOINT_RESTORE; an ordinary user restarts with -N");
@@ -68,13 +87,16 @@ static int make_root(struct restore *r, struct restart_run *run, struct rproc *p
 	pid_t parent = getpid();
 	struct clone3_args a = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)(uintptr_t)&p->pid, .set_tid_size = 1 };
 	bool inside = run->group >= 0;
+	int tries = 0;
 	long pid;
 
 	if (inside) {
 		a.flags = CLONE_INTO_CGROUP;
 		a.cgroup = (uint64_t)run->group;
 	}
-	pid = syscall(SYS_clone3, &a, sizeof a);
+	do
+		pid = syscall(SYS_clone3, &a, sizeof a);
+	while (pid < 0 && errno == EEXIST && leaves(p->pid, &tries));
 	if (pid < 0 && inside && errno != EEXIST) {
 		/* an older kernel, or a group that may not be entered this way */
 		inside = false;
@@ -121,7 +143,7 @@ int tree_fork(struct restore *r, struct rproc *p, struct rproc *child, struct er
 	int tries = 0;
 	long pid;
 
-	/* Somebody else may take a passing PID between our look and the clone; a PID of the job is asked for once. */
+	/* Somebody else may take a passing PID between our look and the clone. */
 	do {
 		if (passing)
 			child->pid = passing_pid(r);
@@ -129,7 +151,7 @@ int tree_fork(struct restore *r, struct rproc *p, struct rproc *child, struct er
 		uint64_t at = remote_put(p->rem, &a, sizeof a);
 		if (remote_one(p->rem, "clone3", &pid, e, SYS_clone3, at, sizeof a, 0, 0, 0, 0))
 			return err_prefix(e, "process %d", p->pid);
-	} while (passing && pid == -EEXIST && ++tries < 100);
+	} while (pid == -EEXIST && (passing ? ++tries < 100 : leaves(child->pid, &tries)));
 	if (pid < 0) {
 		errno = (int)-pid;
 		return clone_error(child->pid, e);
