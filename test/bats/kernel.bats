@@ -5,6 +5,7 @@
 # CPU knows neither AVX nor XSAVE.
 #
 # Slow (ten minutes or more): only with XOS_TEST_LONG=1 or XOS_TEST_QEMU=1; with XOS_TEST_INSTALL=1 it installs qemu and cpio.
+# By hand: XOS_TEST_QEMU=1 bats test/bats/kernel.bats (under test/run also XOS_TEST_TIMEOUT=3600).
 #   XOS_QEMU_KERNEL=FILE   a kernel of your own        XOS_QEMU_DIR=DIR   where kernel and results are kept
 
 bats_require_minimum_version 1.5.0
