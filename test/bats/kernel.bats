@@ -11,8 +11,8 @@
 bats_require_minimum_version 1.5.0
 load helper
 
-NEW="qemu:inside unit:tracee unit:tracee_hard unit:procstate unit:fdkinds bats:victims bats:xcgkill bats:xcgfreeze bats:descriptors bats:xcgexec"
-OLD="unit:tracee unit:procstate bats:victims"
+NEW="qemu:inside unit:tracee unit:tracee_hard unit:procstate unit:fdkinds victims:root victims:user bats:xcgkill bats:xcgfreeze bats:descriptors bats:xcgexec"
+OLD="unit:tracee unit:procstate victims:root victims:user"
 
 setup_file()
 {
@@ -70,11 +70,13 @@ group()
 @test "6.1: remote control under hard conditions" { group new unit:tracee_hard; }
 @test "6.1: process state" { group new unit:procstate; }
 @test "6.1: kinds of descriptors" { group new unit:fdkinds; }
-@test "6.1: all victims, as root and as an ordinary user" { group new bats:victims; }
+@test "6.1: all victims" { group new victims:root; }
+@test "6.1: all victims as an ordinary user" { group new victims:user; }
 @test "6.1, cgroup v2: xcgkill" { group new bats:xcgkill; }
 @test "6.1, cgroup v2: xcgfreeze" { group new bats:xcgfreeze; }
 @test "6.1: descriptors between checkpoint and restart" { group new bats:descriptors; }
 @test "6.1, cgroup v2: xcgexec" { group new bats:xcgexec; }
 @test "6.1, CPU without XSAVE: remote control of processes" { group old unit:tracee; }
 @test "6.1, CPU without XSAVE: process state" { group old unit:procstate; }
-@test "6.1, CPU without XSAVE: all victims, as root and as an ordinary user" { group old bats:victims; }
+@test "6.1, CPU without XSAVE: all victims" { group old victims:root; }
+@test "6.1, CPU without XSAVE: all victims as an ordinary user" { group old victims:user; }
