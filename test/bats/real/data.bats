@@ -14,7 +14,7 @@ setup_file() { wants sqlite3=sqlite3 convert-im6.q16=imagemagick ffmpeg=ffmpeg; 
 		CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT);
 		CREATE INDEX i ON t (a);
 		BEGIN;
-		WITH RECURSIVE c (n, s) AS (SELECT 1, 42 UNION ALL SELECT n + 1, (s * 1103515245 + 12345) % 2147483648 FROM c WHERE n < $((60000 * LENGTH)))
+		WITH RECURSIVE c (n, s) AS (SELECT 1, 42 UNION ALL SELECT n + 1, (s * 1103515245 + 12345) % 2147483648 FROM c WHERE n < $((250000 * LENGTH)))
 			INSERT INTO t SELECT n, s, hex(s) || printf('%020d', s * n) FROM c;
 		UPDATE t SET a = a + 1 WHERE id % 3 = 0;
 		COMMIT;

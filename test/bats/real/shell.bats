@@ -127,14 +127,14 @@ sort_progress()
 	need_command zstd
 	progress() { size_of out.zst; }
 	results() { zstd -dcq out.zst | sha256sum; cat out; }
-	numbers $((400000 * LENGTH)) >"$BATS_TEST_TMPDIR/in"
+	numbers $((800000 * LENGTH)) >"$BATS_TEST_TMPDIR/in"
 	survive sh -c 'cat ../in | zstd -q -T2 -11 -o out.zst'
 }
 
 @test "bc: many digits" {
 	need_command bc
 	progress() { lines_of out; }
-	survive sh -c 'for i in $(seq $((100 * LENGTH))); do echo "scale=$((100 + i % 50)); a(1) * 4 + e($i) / l($i + 1)"; done | BC_LINE_LENGTH=0 bc -l | while read -r x; do echo "$x"; done'
+	survive sh -c 'for i in $(seq $((60 * LENGTH))); do echo "scale=$((100 + i % 50)); a(1) * 4 + e($i) / l($i + 1)"; done | BC_LINE_LENGTH=0 bc -l | while read -r x; do echo "$x"; done'
 }
 
 @test "dd, split, cat and cmp over fifos" {
