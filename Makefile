@@ -32,7 +32,11 @@ units := $(patsubst test/unit/%.c,$(B)/unit/%,$(wildcard test/unit/*.c))
 fuzzers := $(patsubst test/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard test/fuzz/fuzz_*.c))
 mans := $(wildcard man/*.[1-8])
 examples := $(wildcard examples/*)
-LIBS := -larchive -lcap
+# libarchive as a shared library brings ICU, libxml2 and libstdc++ with it, several milliseconds at each start of a tool. The
+# static one needs only the compressors; where it cannot be linked, the shared one is taken.
+ARCHIVE_STATIC := -Wl,--gc-sections -l:libarchive.a -l:libzstd.so.1 -l:liblz4.so.1 -l:liblzma.so.5 -l:libz.so.1
+try_link = $(shell t=$$(mktemp) && $(CC) -o $$t test/link_probe.c $(1) >/dev/null 2>&1 && echo yes; rm -f $$t)
+LIBS = $(eval LIBS := $(if $(call try_link,$(ARCHIVE_STATIC)),$(ARCHIVE_STATIC),-larchive) -Wl,--as-needed -lcap)$(LIBS)
 JOBS := $(shell nproc 2>/dev/null || echo 1)
 again = +$(MAKE) --no-print-directory -j$(JOBS)
 FUZZ_SECONDS ?= 60

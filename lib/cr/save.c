@@ -71,7 +71,7 @@ static void note(struct ctx *c)
 	rec_line(&b, "TOTAL_US", s);
 	snprintf(path, sizeof path, "%llu.stat", (unsigned long long)c->r->version);
 	if (!buf_failed(&b))
-		state_replace(dir, path, b.p, b.len, 0600, NULL);
+		state_replace_quick(dir, path, b.p, b.len, 0600, NULL);
 }
 
 static int find_job(struct ctx *c, struct err *e)
