@@ -636,7 +636,7 @@ static const char *test_state(void)
 	memcpy(&si, all.p + sizeof(si), sizeof(si));
 	CHECK(si.si_signo == SIGRTMIN && si.si_value.sival_int == 78);
 	TRY(thread_get_xstate(&t->thr[0], &x, &e));
-	CHECK(x.len >= 576);
+	CHECK(x.len >= 512);
 	TRY(thread_set_xstate(&t->thr[0], x.p, x.len, &e));
 	TRY(one_call(t, 0));
 	TRY(tracee_detach(t, &e));
