@@ -9,12 +9,21 @@
 #   forge ARGS       test/bats/forge.c, compiled when first used
 #   edit IN OUT MEMBER SED   an image with another text in one text member
 
+#   close_but [FD]   in a subshell: closes what is above 2, but FD
+
+close_but()
+{
+	local fd
+	for fd in /proc/"$BASHPID"/fd/*; do
+		fd=${fd##*/}
+		[ "$fd" -le 2 ] || [ "$fd" = "${1:-}" ] || eval "exec $fd>&-"
+	done
+}
+
 clean()
 {
 	(
-		for fd in /proc/"$BASHPID"/fd/*; do
-			[ "${fd##*/}" -le 2 ] || eval "exec ${fd##*/}>&-"
-		done
+		close_but
 		exec timeout -k 5 "${XOS_LIMIT:-30}" "$@"
 	)
 }

@@ -56,7 +56,7 @@ sort_progress()
 	progress() { sort_progress 1; }
 	prepare() { mkdir tmp; }
 	results() { sha256sum sorted; ls tmp; }
-	numbers $((700000 * LENGTH)) >"$BATS_TEST_TMPDIR/in"
+	numbers $((1500000 * LENGTH)) >"$BATS_TEST_TMPDIR/in"
 	survive sort -S 2M -T tmp --parallel=2 -k 1,1 -o sorted ../in
 }
 
