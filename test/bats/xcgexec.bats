@@ -178,14 +178,19 @@ load helper
 	need_command python3
 	run timeout 40 python3 - <<-'PY'
 		import os, pty, time, select, sys
+		rest = b''
 		def read_until(fd, text, limit=10):
-		    buf = b''; end = time.time() + limit
+		    global rest
+		    buf = rest; end = time.time() + limit
 		    while time.time() < end:
+		        if text in buf:
+		            at = buf.index(text) + len(text)
+		            rest = buf[at:]
+		            return buf[:at]
 		        r, _, _ = select.select([fd], [], [], 0.1)
 		        if r:
 		            try: buf += os.read(fd, 4096)
 		            except OSError: break
-		        if text in buf: return buf
 		    sys.exit("no %r in %r" % (text, buf))
 		pid, fd = pty.fork()
 		if pid == 0:
@@ -197,11 +202,16 @@ load helper
 		read_until(fd, b'ready')
 		os.write(fd, b'\x03')
 		read_until(fd, b'count=1')
+		read_until(fd, b'prompt> ')
+		time.sleep(0.3)
 		os.write(fd, b"xcgexec sh -c 'echo go''ing; cat'\n")
 		read_until(fd, b'going')
 		time.sleep(0.5) # a shell stopped between vfork and exec leaves its parent waiting, with or without us
 		os.write(fd, b'\x1a')
 		read_until(fd, b'Stopped')
+		# readline throws away what is typed before it is ready
+		read_until(fd, b'prompt> ')
+		time.sleep(0.3)
 		os.write(fd, b'fg\n')
 		read_until(fd, b'xcgexec')
 		time.sleep(0.5)
