@@ -167,6 +167,7 @@ static bool write_image(int fd, const char *s, size_t n)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static bool made;
 	static char slash[] = "/", null[] = "/dev/null";
 	static struct subst reloc[] = { { slash, root }, { null, null } };
 	struct restart_run run = { .o = { .reloc = reloc, .nreloc = 2, .std = { -1, -1, -1 } }, .own_ns = true };
@@ -174,8 +175,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct err e = ERR_INIT;
 	struct image *im;
 
-	if (strchr(root, 'X'))
+	if (!made)
 		make_root();
+	made = true;
 	if (fd < 0)
 		abort();
 	/* One half with files that must be as they were. */
