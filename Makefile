@@ -6,7 +6,7 @@
 #   make check           unit tests, fuzz corpora, bats;  make check-long: the soak
 #   make lint asan fuzz musl bench demo clean
 # XOS_TEST_INSTALL=1 lets `deps` and the tests install the Debian packages they try.
-# B=DIR builds elsewhere, WERROR=1 makes warnings errors, FUZZ_SECONDS=N is the time of each fuzz target.
+# V=1 shows commands, B=DIR builds elsewhere, WERROR=1 makes warnings errors, FUZZ_SECONDS=N is the time of each fuzz target.
 
 VERSION := 0.1.0
 PREFIX ?= /usr/local
@@ -32,10 +32,15 @@ units := $(patsubst test/unit/%.c,$(B)/unit/%,$(wildcard test/unit/*.c))
 fuzzers := $(patsubst test/fuzz/fuzz_%.c,$(B)/fuzz/fuzz_%,$(wildcard test/fuzz/fuzz_*.c))
 mans := $(wildcard man/*.[1-8])
 examples := $(wildcard examples/*)
-LIBS := -larchive -lcap
+# libarchive as a shared library brings ICU, libxml2 and libstdc++ with it, several milliseconds at each start of a tool. The
+# static one needs only the compressors; where it cannot be linked, the shared one is taken.
+ARCHIVE_STATIC := -Wl,--gc-sections -l:libarchive.a -l:libzstd.so.1 -l:liblz4.so.1 -l:liblzma.so.5 -l:libz.so.1
+try_link = $(shell t=$$(mktemp) && $(CC) -o $$t test/link_probe.c $(1) >/dev/null 2>&1 && echo yes; rm -f $$t)
+LIBS = $(eval LIBS := $(if $(call try_link,$(ARCHIVE_STATIC)),$(ARCHIVE_STATIC),-larchive) -Wl,--as-needed -lcap)$(LIBS)
 JOBS := $(shell nproc 2>/dev/null || echo 1)
 again = +$(MAKE) --no-print-directory -j$(JOBS)
 FUZZ_SECONDS ?= 60
+say = $(if $(V)$(findstring s,$(firstword -$(MAKEFLAGS))),,@echo '  $(1)';)
 
 .PHONY: all install uninstall check check-long lint asan fuzz bench demo deps clean tools victims units fuzzers musl
 all: tools victims
@@ -47,40 +52,40 @@ fuzzers: $(fuzzers)
 
 $(B)/lib/%.o: lib/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(XCFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC $<)$(CC) $(CFLAGS) $(XCFLAGS) -MMD -MP -c -o $@ $<
 $(B)/lib/%.o: lib/%.S Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(XCFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC $<)$(CC) $(CFLAGS) $(XCFLAGS) -MMD -MP -c -o $@ $<
 $(libxos): $(libobj)
 	@rm -f $@
-	ar rcs $@ $^
+	$(call say,AR $@)ar rcs $@ $^
 
 define tool_rule
 $(B)/bin/$(1): $$(patsubst cmd/$(1)/%.c,$(B)/cmd/$(1)/%.o,$$(wildcard cmd/$(1)/*.c)) $(libxos)
 	@mkdir -p $$(@D)
-	$$(CC) $$(CFLAGS) -pthread -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
+	$$(call say,LD $$@)$$(CC) $$(CFLAGS) -pthread -o $$@ $$^ $$(LDFLAGS) $$(LIBS)
 endef
 $(foreach t,$(tools),$(eval $(call tool_rule,$(t))))
 $(B)/cmd/%.o: cmd/%.c Makefile
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(XCFLAGS) -MMD -MP -c -o $@ $<
+	$(call say,CC $<)$(CC) $(CFLAGS) $(XCFLAGS) -MMD -MP -c -o $@ $<
 
 # A victim is a self-contained program (libc only); threads are allowed. Its flags are its own: what it is
 # checkpointed with must not be a sanitizer's memory.
 VICTIM_CFLAGS ?= -O2 -g
 $(B)/victim/%: test/victim/%.c $(wildcard test/victim/*.h) Makefile
 	@mkdir -p $(@D)
-	$(CC) $(VICTIM_CFLAGS) -std=gnu11 -D_GNU_SOURCE $(WARN) -pthread -o $@ $<
+	$(call say,CC $<)$(CC) $(VICTIM_CFLAGS) -std=gnu11 -D_GNU_SOURCE $(WARN) -pthread -o $@ $<
 
 $(B)/unit/%: test/unit/%.c $(libxos) $(wildcard test/unit/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(XCFLAGS) -o $@ $< $(libxos) $(LDFLAGS) $(LIBS)
+	$(call say,CC $<)$(CC) $(CFLAGS) $(XCFLAGS) -o $@ $< $(libxos) $(LDFLAGS) $(LIBS)
 
 # Without FUZZ_MAIN (libFuzzer brings a main of its own): each file given is one input.
 FUZZ_MAIN ?= test/fuzz/standalone.c
 $(B)/fuzz/%: test/fuzz/%.c $(FUZZ_MAIN) $(libxos)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(XCFLAGS) $(FUZZ_CFLAGS) -o $@ $< $(FUZZ_MAIN) $(libxos) $(LDFLAGS) $(LIBS)
+	$(call say,CC $<)$(CC) $(CFLAGS) $(XCFLAGS) $(FUZZ_CFLAGS) -o $@ $< $(FUZZ_MAIN) $(libxos) $(LDFLAGS) $(LIBS)
 
 # ---- installing ----
 

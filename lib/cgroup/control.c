@@ -166,10 +166,13 @@ static int kill_rounds(const struct cgroup_set *s, const struct cgroup_hier *h, 
 	return 0;
 }
 
+/* After cgroup.kill, which passes over a process whose leader has exited while other threads live. */
 static int wait_empty(const struct cgroup_set *s, const struct cgroup_hier *h, struct err *e)
 {
 	int64_t end = now_ms() + KILL_MS;
 	for (unsigned step = 0; !cgroup_empty(s); step++) {
+		if (step >= 20)
+			signal_all(s, SIGKILL, NULL);
 		if (now_ms() >= end)
 			return err_set(e, EX_FAILED, "processes in %s%s do not die", h->mount, h->path);
 		cg_sleep_ms(step < 20 ? 1 : 10);

@@ -211,7 +211,7 @@ static int name_file(int fd, int dir, const char *base, char *tmp, size_t ntmp)
 	return -1;
 }
 
-static int fill_and_rename(int dir, const char *base, const void *p, size_t n, unsigned mode)
+static int fill_and_rename(int dir, const char *base, const void *p, size_t n, unsigned mode, bool sync)
 {
 	char tmp[NAME_MAX + 1] = "";
 	AUTO_FD int fd = temp_file(dir, base, tmp, sizeof(tmp), mode);
@@ -224,7 +224,7 @@ static int fill_and_rename(int dir, const char *base, const void *p, size_t n, u
 		errno = ENOSPC;
 		rc = -1;
 	}
-	if (rc == 0)
+	if (rc == 0 && sync)
 		rc = fsync(fd);
 	if (rc == 0 && !tmp[0])
 		rc = name_file(fd, dir, base, tmp, sizeof(tmp));
@@ -240,11 +240,10 @@ static int fill_and_rename(int dir, const char *base, const void *p, size_t n, u
 		unlinkat(dir, tmp, 0);
 		errno = saved;
 	}
-	return rc < 0 ? -1 : fsync(dir);
+	return rc < 0 ? -1 : sync ? fsync(dir) : 0;
 }
 
-int state_replace(int dirfd, const char *name, const void *p, size_t n, unsigned mode,
-		  struct err *e)
+static int replace(int dirfd, const char *name, const void *p, size_t n, unsigned mode, bool sync, struct err *e)
 {
 	const char *slash = strrchr(name, '/'), *base = slash ? slash + 1 : name;
 	char parent[PATH_MAX] = ".";
@@ -261,9 +260,19 @@ int state_replace(int dirfd, const char *name, const void *p, size_t n, unsigned
 		parent[len] = '\0';
 	}
 	dir = openat(dirfd, parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (dir < 0 || fill_and_rename(dir, base, p, n, mode ? mode : 0600) < 0)
+	if (dir < 0 || fill_and_rename(dir, base, p, n, mode ? mode : 0600, sync) < 0)
 		return err_sys(e, "write %s", name);
 	return 0;
+}
+
+int state_replace(int dirfd, const char *name, const void *p, size_t n, unsigned mode, struct err *e)
+{
+	return replace(dirfd, name, p, n, mode, true, e);
+}
+
+int state_replace_quick(int dirfd, const char *name, const void *p, size_t n, unsigned mode, struct err *e)
+{
+	return replace(dirfd, name, p, n, mode, false, e);
 }
 
 /* ---- locks ---- */

@@ -21,6 +21,8 @@ int state_mkdirs(const char *path, unsigned mode, struct err *e);
  * directories. Fault points: state-write (no space), state-rename (with :kill it leaves
  * a file ".NAME.<16 hex digits>~" behind, as a crash there would). */
 int state_replace(int dirfd, const char *name, const void *p, size_t n, unsigned mode, struct err *e);
+/* The same without fsync, for what may be lost when the machine crashes. */
+int state_replace_quick(int dirfd, const char *name, const void *p, size_t n, unsigned mode, struct err *e);
 
 /* Open file description lock (fcntl(2) F_OFD_SETLK) on dirfd/name, created 0600.
  * Returns the descriptor that holds it (close = unlock), or -1: EX_BUSY when !wait and it is held,

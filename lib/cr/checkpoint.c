@@ -23,8 +23,23 @@ static uint64_t now_us(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
+/* Nothing of such a process can be looked at under its own number, so the other checks would fail for wrong reasons. */
+static bool headless(struct dump *d)
+{
+	bool found = false;
+
+	for (size_t i = 0; i < d->nprocs; i++)
+		if (!d->procs[i]->zombie && d->procs[i]->t->zombie_leader) {
+			refuse(d, d->procs[i], "its first thread has exited while others go on");
+			found = true;
+		}
+	return found;
+}
+
 static int check_all(struct dump *d, struct err *e)
 {
+	if (headless(d))
+		return 0;
 	if (files_check(d, e))
 		return -1;
 	for (size_t i = 0; i < d->nprocs; i++) {

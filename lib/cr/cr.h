@@ -48,8 +48,11 @@ void ckpt_result_free(struct ckpt_result *res);
 
 struct restart_run {
 	struct restart_opts o;
-	/* Called in each new process that has no parent inside the job, before it does anything: enters the job's group. */
-	int (*enter)(void *ctx);
+	/* A cgroup v2 directory in which processes that have no parent inside the job are born where the kernel can do that
+	 * (5.7), -1: none. Moving one there takes a lock that waits for an RCU grace period, 10 ms and more. */
+	int group;
+	/* Called in each such process, before it does anything: enters the job's groups, but the one that it was born in. */
+	int (*enter)(void *ctx, bool born_inside);
 	/* Called when every process is complete and none runs yet; may be NULL. */
 	void (*before_run)(void *ctx);
 	void *ctx;

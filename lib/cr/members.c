@@ -203,8 +203,20 @@ static int add_zombies(struct dump *d, struct err *e)
 
 static pid_t innermost(const struct proc_status *s) { return s->nnspid ? s->nspid[s->nnspid - 1] : s->pid; }
 
+/* Threads that exited while their process was being stopped. The leader stays in its place. */
+static void drop_threads(struct tracee *t)
+{
+	size_t n = 1;
+
+	for (size_t i = 1; i < t->nthr; i++)
+		if (t->thr[i].state != THREAD_GONE)
+			t->thr[n++] = t->thr[i];
+	t->nthr = n;
+}
+
 static int look_threads(struct dproc *p, struct err *e)
 {
+	drop_threads(p->t);
 	p->nthr = p->t->nthr;
 	p->thr = calloc(p->nthr, sizeof *p->thr);
 	if (!p->thr)

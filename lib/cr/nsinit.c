@@ -149,7 +149,7 @@ static int start_init(struct image *im, struct restart_run *run, int sync[2], in
 	if (pid < 0) {
 		err_sys(e, "cannot make new namespaces");
 		if (user)
-			err_hint(e, "this node does not let users make namespaces (user.max_user_namespaces); CAP_CHECKPOINT_RESTORE "
+			err_hint(e, "users cannot make namespaces here (user.max_user_namespaces, or a chroot); CAP_CHECKPOINT_RESTORE "
 				    "would do as well");
 		return -1;
 	}

@@ -284,26 +284,40 @@ static pid_t birth_sid(const struct rproc *p)
 	return -1;
 }
 
+static int cmp_number(const void *a, const void *b) { return *(const pid_t *)a - *(const pid_t *)b; }
+
 /* Sessions whose leader has gone need one for the time of the restart. */
 static int add_helpers(struct restore *r, struct err *e)
 {
-	for (size_t i = 0, n = r->nprocs; i < n; i++) {
-		struct rproc *p = r->procs[i], *h;
+	AUTO_FREE pid_t *lost = malloc(r->nprocs * sizeof *lost);
+	size_t n = 0;
+
+	if (!lost)
+		return err_set(e, EX_FAILED, "out of memory");
+	for (size_t i = 0; i < r->nprocs; i++) {
+		struct rproc *p = r->procs[i];
 
 		p->birth = birth_sid(p);
-		if (p->parent || p->birth <= 0 || restore_find(r, p->birth))
+		if (!p->parent && p->birth > 0 && !restore_find(r, p->birth))
+			lost[n++] = p->birth;
+	}
+	if (!n)
+		return 0;
+	qsort(lost, n, sizeof *lost, cmp_number);
+	for (size_t i = 0; i < n; i++) {
+		struct rproc *h;
+
+		if (i && lost[i] == lost[i - 1])
 			continue;
 		h = proc_add(r, e);
 		if (!h)
 			return -1;
-		h->pid = h->pgid = h->sid = p->birth;
+		h->pid = h->pgid = h->sid = lost[i];
 		h->birth = -1;
 		h->helper = true;
 		h->exit_signal = SIGCHLD;
-		if (index_pids(r, e))
-			return -1;
 	}
-	return 0;
+	return index_pids(r, e);
 }
 
 int plan_make(struct restore *r, struct restart_run *run, struct err *e)

@@ -24,7 +24,8 @@ struct revive {
 	struct image_head head;
 	uid_t owner;
 	struct job *j;
-	struct cgroup_entry entry;
+	struct cgroup_entry entry, entry_v1;   /* all of the job's groups; without the one that processes are born in */
+	int group_v2;                          /* that one, or -1 */
 	bool in_group;
 	struct restart_run run;
 };
@@ -166,8 +167,12 @@ static int make_job(struct revive *v, struct job **old, struct err *e)
 	job_limits_free(&limits);
 	if (rc || v->j->kind != JOB_CGROUP)
 		return rc;
+	/* With the group's identity: if we are killed just when the job runs, the next command must see that it does. */
+	if (job_save_quick(v->j, e))
+		return -1;
 	v->in_group = true;
-	return cgroup_entry_open(&v->entry, &v->j->cg, false, e);
+	v->group_v2 = cgroup_v2_fd(&v->j->cg);
+	return cgroup_entry_open(&v->entry, &v->j->cg, false, e) || cgroup_entry_open(&v->entry_v1, &v->j->cg, true, e) ? -1 : 0;
 }
 
 /* The restart failed: the record says again what it said before. */
@@ -182,11 +187,11 @@ static void undo(struct revive *v, struct job *old)
 	job_unlock(v->j);
 }
 
-static int enter(void *ctx)
+static int enter(void *ctx, bool born_inside)
 {
 	struct revive *v = ctx;
 
-	return v->in_group ? cgroup_entry_enter(&v->entry) : 0;
+	return v->in_group ? cgroup_entry_enter(born_inside ? &v->entry_v1 : &v->entry) : 0;
 }
 
 /* A job that had groups of its own on a terminal (a shell) gets the foreground of ours; we take it back at its end. The change
@@ -216,7 +221,7 @@ static void fill_run(struct revive *v, struct restart_run *run)
 		.o = { .subst = v->o->subst, .nsubst = v->o->nsubst, .reloc = v->o->reloc, .nreloc = v->o->nreloc,
 		       .trust = v->o->trust, .accept_changed = v->o->accept_changed, .tty = v->o->tty,
 		       .std = { 0, 1, 2 }, .image_owner = v->owner },
-		.enter = enter, .before_run = before_run, .ctx = v, .force_ns = v->o->new_ns || revive_needs_ns(),
+		.enter = enter, .before_run = before_run, .ctx = v, .group = -1, .force_ns = v->o->new_ns || revive_needs_ns(),
 	};
 }
 
@@ -237,6 +242,7 @@ static int bring_back(struct revive *v, struct restart_run *run, struct err *e)
 {
 	struct proc_stat st;
 
+	run->group = v->group_v2;
 	if (run->force_ns ? nsinit_restart(v->im, run, v->j, e) : cr_restart(v->im, run, e))
 		return -1;
 	v->j->main = run->main ? run->main : (run->roots.n ? run->roots.v[0] : 0);
@@ -281,15 +287,18 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 		rc = detached_stdio(v, run, e);
 	if (!rc)
 		rc = bring_back(v, run, e);
-	if (!rc)
-		rc = job_save(v->j, e);
+	if (!rc && (rc = fault("restart.record") ? err_set(e, EX_FAILED, "fault point restart.record") : job_save(v->j, e)))
+		job_kill(v->j, SIGKILL, NULL); /* it runs already, and nobody would know */
 	image_free(v->im);
 	v->im = NULL;
 	if (rc)
 		undo(v, old);
 	job_free(old);
-	if (v->in_group)
+	if (v->in_group) {
 		cgroup_entry_close(&v->entry);
+		cgroup_entry_close(&v->entry_v1);
+		cleanup_fd(&v->group_v2);
+	}
 	if (v->o->detach)
 		close_std(run);
 	if (rc)
@@ -371,7 +380,7 @@ static int check(struct revive *v, struct err *e)
 
 int revive_job(const struct revive_opts *o, struct revive_result *r, int *status, struct err *e)
 {
-	struct revive v = { .o = o, .r = r };
+	struct revive v = { .o = o, .r = r, .group_v2 = -1 };
 	struct err own = ERR_INIT;
 	int rc;
 

@@ -71,7 +71,7 @@ static void note(struct ctx *c)
 	rec_line(&b, "TOTAL_US", s);
 	snprintf(path, sizeof path, "%llu.stat", (unsigned long long)c->r->version);
 	if (!buf_failed(&b))
-		state_replace(dir, path, b.p, b.len, 0600, NULL);
+		state_replace_quick(dir, path, b.p, b.len, 0600, NULL);
 }
 
 static int find_job(struct ctx *c, struct err *e)
@@ -148,20 +148,20 @@ static int run(struct ctx *c, struct err *e)
 int save_job(const struct save_opts *o, struct save_result *r, struct err *e)
 {
 	struct ctx c = { .o = o, .r = r, .nv = { .fd = -1, .dir = -1 } };
-	int rc;
+	int rc, pruned = 0;
 
 	memset(r, 0, sizeof *r);
 	rc = run(&c, e);
 	if (rc && c.nv.fd >= 0)
 		job_version_abort(&c.nv);
-	if (!rc && !o->check_only && o->out < 0) {
+	if (!rc && !o->check_only && o->out < 0)
 		note(&c);
-		if (o->keep)
-			rc = job_version_prune(o->state_dir, r->identifier, o->keep, e);
-	}
 	/* Nobody else will: a job whose supervisor was killed. */
 	if (!rc && c.j && o->after == CKPT_KILL && !o->check_only && !job_supervised(c.j))
 		rc = job_finish(c.j, JOB_STOPPED, e);
+	/* What was saved and ended is so, whether old versions can be removed or not. */
+	if (!rc && !o->check_only && o->out < 0 && o->keep && !o->versions_dir)
+		pruned = job_version_prune(o->state_dir, r->identifier, o->keep, e);
 	if (c.j) {
 		job_unlock(c.j);
 		/* So that a restart may follow at once. */
@@ -169,5 +169,7 @@ int save_job(const struct save_opts *o, struct save_result *r, struct err *e)
 			job_wait_unsupervised(o->state_dir, r->identifier);
 		job_free(c.j);
 	}
+	if (!rc)
+		rc = pruned;
 	return rc ? err_prefix(e, o->id ? "job %s" : "%s", o->id ? o->id : r->identifier) : 0;
 }

@@ -14,7 +14,7 @@ struct save_opts {
 	int kill_signal;              /* 0: SIGKILL */
 	bool check_only, nowait;
 	int out;                      /* the image goes to this descriptor; -1: the next version of the job */
-	size_t keep;                  /* prune to that many versions, 0: keep all */
+	size_t keep;                  /* prune to that many versions, 0: keep all; not with versions_dir */
 	struct progress *progress;
 };
 struct save_result {

@@ -77,7 +77,7 @@ int thread_registers(struct rproc *p, struct rthread *th, struct user_regs_struc
 			return -1;
 		memcpy((char *)regs + regs_table[i].off, &v, sizeof v);
 	}
-	if (rec_u64(&rec, "SIGMASK", UINT64_MAX, mask, e) || rec_bin(&rec, "XSTATE", x, 576, RES_XSTATE_MAX, &n, e))
+	if (rec_u64(&rec, "SIGMASK", UINT64_MAX, mask, e) || rec_bin(&rec, "XSTATE", x, 512 /* FXSAVE */, RES_XSTATE_MAX, &n, e))
 		return -1;
 	buf_add(xstate, x, n);
 	return buf_failed(xstate) ? err_set(e, EX_FAILED, "out of memory") : 0;

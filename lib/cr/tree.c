@@ -20,17 +20,40 @@
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 struct clone3_args {
 	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
 };
-enum { EXIT_ENTER = 97, EXIT_BOOT = 98 };
+#ifndef CLONE_INTO_CGROUP
+#define CLONE_INTO_CGROUP 0x200000000ull
+#endif
+/* CLONE3_SIZE_5_5: without `cgroup` */
+enum { EXIT_ENTER = 97, EXIT_BOOT = 98, CLONE3_SIZE_5_5 = 80 };
+
+/* The kernel takes a process out of /proc a moment before its number, which is that of its group and session too, is free:
+ * worth a few more tries. */
+static bool leaves(pid_t pid, int *tries)
+{
+	static const struct timespec ms = { .tv_nsec = 1000000 };
+	char path[32];
+
+	snprintf(path, sizeof path, "/proc/%d", pid);
+	if (++*tries > 100 || !access(path, F_OK))
+		return false;
+	nanosleep(&ms, NULL);
+	return true;
+}
 
 static int clone_error(pid_t pid, struct err *e)
 {
+	struct proc_stat st;
+
+	if (errno == EEXIST && !proc_stat_read(&st, pid, 0, NULL))
+		return err_set(e, EX_BUSY, "PID %d is in use by \"%s\"", pid, st.comm);
 	if (errno == EEXIST)
-		return err_set(e, EX_BUSY, "PID %d is in use", pid);
+		return err_set(e, EX_BUSY, "PID %d is in use as the number of somebody's process group or session", pid);
 	err_sys(e, "cannot make process %d", pid);
 	if (errno == EPERM)
 		err_hint(e, "choosing a PID needs CAP_CHECKPOINT_RESTORE; an ordinary user restarts with -N");
@@ -45,7 +68,7 @@ static int under_control(struct restore *r, struct rproc *p, pid_t pid, struct e
 }
 
 /* In the new process, a copy of the restorer: nothing but system calls. */
-static void root_child(struct restore *r, struct restart_run *run, pid_t parent)
+static void root_child(struct restore *r, struct restart_run *run, pid_t parent, bool born_inside)
 {
 	struct sigaction dfl = { .sa_handler = SIG_DFL };
 
@@ -53,7 +76,7 @@ static void root_child(struct restore *r, struct restart_run *run, pid_t parent)
 	if (getppid() != parent)
 		_exit(EXIT_BOOT);
 	sigaction(SIGCHLD, &dfl, NULL);
-	if (run->enter && run->enter(run->ctx))
+	if (run->enter && run->enter(run->ctx, born_inside))
 		_exit(EXIT_ENTER);
 	tracee_boot_self(r->boot);
 	_exit(EXIT_BOOT);
@@ -63,12 +86,27 @@ static int make_root(struct restore *r, struct restart_run *run, struct rproc *p
 {
 	pid_t parent = getpid();
 	struct clone3_args a = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)(uintptr_t)&p->pid, .set_tid_size = 1 };
-	long pid = syscall(SYS_clone3, &a, sizeof a);
+	bool inside = run->group >= 0;
+	int tries = 0;
+	long pid;
 
+	if (inside) {
+		a.flags = CLONE_INTO_CGROUP;
+		a.cgroup = (uint64_t)run->group;
+	}
+	do
+		pid = syscall(SYS_clone3, &a, sizeof a);
+	while (pid < 0 && errno == EEXIST && leaves(p->pid, &tries));
+	if (pid < 0 && inside && errno != EEXIST) {
+		/* an older kernel, or a group that may not be entered this way */
+		inside = false;
+		a.flags = 0;
+		pid = syscall(SYS_clone3, &a, CLONE3_SIZE_5_5);
+	}
 	if (pid < 0)
 		return clone_error(p->pid, e);
 	if (!pid)
-		root_child(r, run, parent);
+		root_child(r, run, parent, inside);
 	p->made = (pid_t)pid;
 	p->cur_sid = 0;
 	if (under_control(r, p, p->made, e))
@@ -101,14 +139,19 @@ static pid_t passing_pid(struct restore *r)
 int tree_fork(struct restore *r, struct rproc *p, struct rproc *child, struct err *e)
 {
 	struct clone3_args a = { .exit_signal = (uint64_t)child->exit_signal, .set_tid_size = 1 };
+	bool passing = !child->pid;
+	int tries = 0;
 	long pid;
 
-	if (!child->pid)
-		child->pid = passing_pid(r);
-	a.set_tid = remote_put(p->rem, &child->pid, sizeof child->pid);
-	uint64_t at = remote_put(p->rem, &a, sizeof a);
-	if (remote_one(p->rem, "clone3", &pid, e, SYS_clone3, at, sizeof a, 0, 0, 0, 0))
-		return err_prefix(e, "process %d", p->pid);
+	/* Somebody else may take a passing PID between our look and the clone. */
+	do {
+		if (passing)
+			child->pid = passing_pid(r);
+		a.set_tid = remote_put(p->rem, &child->pid, sizeof child->pid);
+		uint64_t at = remote_put(p->rem, &a, sizeof a);
+		if (remote_one(p->rem, "clone3", &pid, e, SYS_clone3, at, sizeof a, 0, 0, 0, 0))
+			return err_prefix(e, "process %d", p->pid);
+	} while (pid == -EEXIST && (passing ? ++tries < 100 : leaves(child->pid, &tries)));
 	if (pid < 0) {
 		errno = (int)-pid;
 		return clone_error(child->pid, e);

@@ -253,6 +253,13 @@ static void restore_flags(struct imgout *o)
 int imgout_finish(struct imgout *o, struct err *e)
 {
 	stop_thread(o, false);
+	if (!o->queued) {
+		/* All of a small image. The caller's fsync(2) writes it, which the job need not wait for, and one buffer of page
+		 * cache is no flood. */
+		if (o->direct)
+			drop_direct(o);
+		o->file = false;
+	}
 	if (!o->err)
 		o->err = write_out(o, o->mem + o->cur * BUF_SIZE, o->fill);
 	o->fill = 0;

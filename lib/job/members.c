@@ -258,8 +258,10 @@ static size_t count_running(struct job *j, size_t *members)
 	}
 	for (size_t i = 0; i < l.n; i++) {
 		struct proc_stat st;
-		if (proc_stat_read(&st, l.v[i], 0, NULL) == 0 && st.state != 'T' && st.state != 't' &&
-		    st.state != 'Z')
+		if (proc_stat_read(&st, l.v[i], 0, NULL) < 0 || st.state == 'T' || st.state == 't')
+			continue;
+		/* a zombie with threads: only its first one has ended */
+		if (st.state != 'Z' || st.num_threads > 1)
 			n++;
 	}
 	if (members)

@@ -138,9 +138,22 @@ static int open_terminal(struct rfile *f, const char *path, uint64_t flags, stru
 	return -1;
 }
 
+/* Who has it, for a message: "pid 12: fd 5". */
+static const char *holder(const struct restore *r, const struct rfile *f, char *out, size_t n)
+{
+	snprintf(out, n, "file %u", f->id);
+	for (size_t i = 0; i < r->nprocs; i++)
+		for (size_t k = 0; k < r->procs[i]->nfds; k++)
+			if (r->procs[i]->fds[k].file == f->id) {
+				snprintf(out, n, "pid %d: fd %d", r->procs[i]->pid, r->procs[i]->fds[k].fd);
+				return out;
+			}
+	return out;
+}
+
 int ext_open(struct restore *r, struct rfile *f, struct err *e)
 {
-	char id[16];
+	char id[16], who[48];
 	const char *to, *path = rec_find(&f->rec, "PATH");
 	uint64_t std, flags, fd;
 
@@ -163,7 +176,8 @@ int ext_open(struct restore *r, struct rfile *f, struct err *e)
 	if (is_terminal(path) && (std == 3 || r->o->tty))
 		return open_terminal(f, path, flags, e);
 	if (std == 3) {
-		err_set(e, EX_MISFIT, "%s led outside the job and is no stdin, stdout or stderr", path ? path : "a file");
+		err_set(e, EX_MISFIT, "%s: %s led outside the job and is no stdin, stdout or stderr",
+			holder(r, f, who, sizeof who), path ? path : "a file");
 		err_hint(e, "say what to connect it to with -S %s=PATH or -S %s=fd:N", id, id);
 		return -1;
 	}

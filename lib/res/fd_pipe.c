@@ -25,14 +25,12 @@ static struct ends pipe_ends(struct dump *d, const struct dfile *f)
 {
 	struct ends x = { 0 };
 
-	for (size_t i = 0; i < d->nfiles; i++) {
-		struct dfile *c = d->files[i];
+	for (struct dfile *c = files_same_inode(d, f, NULL); c; c = files_same_inode(d, f, c)) {
 		int acc = (int)c->flags & O_ACCMODE;
 
-		if (c->st.st_ino != f->st.st_ino || c->st.st_dev != f->st.st_dev || (c->flags & O_PATH))
+		if (c->flags & O_PATH)
 			continue;
-		if (!x.first)
-			x.first = c;
+		x.first = c;
 		if (acc != O_WRONLY) {
 			x.r = true;
 			x.reader = c;
@@ -183,47 +181,39 @@ static int fill(struct restore *r, struct rfile *f, uint64_t bytes, int wfd, str
 static int reopen(int fd, uint64_t flags, struct err *e)
 {
 	char path[64];
-	int n, acc = (int)flags & O_ACCMODE;
+	AUTO_FD int both = -1, n = -1;
+	int acc = (int)flags & O_ACCMODE;
 
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-	/* Without O_NONBLOCK the open could wait for the other end. */
-	n = open(path, acc | O_NONBLOCK | O_CLOEXEC);
-	if (n < 0)
+	/* Without O_NONBLOCK the open could wait for the other end; with it, a writer wants a reader to be there. */
+	both = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (both < 0 || (n = open(path, acc | O_NONBLOCK | O_CLOEXEC)) < 0)
 		return err_sys(e, "cannot open a pipe again");
-	if (fcntl(n, F_SETFL, (int)flags & PIPE_OPEN_FLAGS & ~O_ACCMODE) < 0) {
-		close(n);
+	if (fcntl(n, F_SETFL, (int)flags & PIPE_OPEN_FLAGS & ~O_ACCMODE) < 0)
 		return err_sys(e, "cannot set the flags of a pipe");
-	}
-	return n;
+	return take_fd(&n);
 }
 
-static int pipe_open(struct restore *r, struct rfile *f, struct err *e)
+/* The first description of its group: a new pipe with its content, or the fifo. Returns a descriptor of either end. */
+static int make(struct restore *r, struct rfile *f, const char *path, struct err *e)
 {
-	uint64_t group, size, bytes;
-	const char *path;
+	uint64_t size, bytes;
 	AUTO_FD int rd = -1, wr = -1;
 	int p[2];
 
-	if (rec_find(&f->rec, "EXTERNAL"))
-		return ext_open(r, f, e);
-	if (rec_u64(&f->rec, "GROUP", r->nfiles, &group, e) || rec_str(&f->rec, "PATH", &path, e) ||
-	    rec_u64(&f->rec, "PIPESIZE", RES_PIPE_MAX, &size, e) ||
-	    rec_u64_or(&f->rec, "CONTENT", RES_PIPE_MAX, 0, &bytes, e))
+	if (rec_u64(&f->rec, "PIPESIZE", RES_PIPE_MAX, &size, e) || rec_u64_or(&f->rec, "CONTENT", RES_PIPE_MAX, 0, &bytes, e))
 		return -1;
-	if (group != f->id)
-		return err_set(e, EX_BAD_IMAGE, "line %zu: pipe of an unknown group", f->rec.line);
 	if (path[0] == '/') {
 		char to[PATH_MAX];
 		struct stat st;
 
 		if (restore_path(r, path, to, e))
 			return -1;
-		rd = open(to, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-		if (rd < 0 || fstat(rd, &st))
+		wr = open(to, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+		if (wr < 0 || fstat(wr, &st))
 			return err_sys(e, "cannot open fifo %s again", to);
 		if (!S_ISFIFO(st.st_mode))
 			return err_set(e, EX_MISFIT, "%s is no fifo any more", to);
-		wr = fcntl(rd, F_DUPFD_CLOEXEC, 3);
 	} else {
 		if (pipe2(p, O_CLOEXEC | O_NONBLOCK))
 			return err_sys(e, "cannot make a pipe");
@@ -232,21 +222,28 @@ static int pipe_open(struct restore *r, struct rfile *f, struct err *e)
 	}
 	if (fcntl(wr, F_SETPIPE_SZ, (int)size) < 0 && size > 65536)
 		return err_sys(e, "cannot make a pipe of %llu bytes", (unsigned long long)size);
-	if (bytes && fill(r, f, bytes, wr, e))
-		return -1;
-	for (size_t i = f->id - 1; i < r->nfiles; i++) {
-		struct rfile *o = &r->files[i];
-		uint64_t g, flags;
+	return bytes && fill(r, f, bytes, wr, e) ? -1 : take_fd(&wr);
+}
 
-		if (o->ops != f->ops || o->fd >= 0 || rec_u64_or(&o->rec, "GROUP", r->nfiles, 0, &g, e) || g != group)
-			continue;
-		if (rec_u64(&o->rec, "FLAGS", UINT32_MAX, &flags, e))
-			return -1;
-		o->fd = reopen(((int)flags & O_ACCMODE) == O_RDONLY ? rd : wr, flags, e);
-		if (o->fd < 0)
-			return -1;
-	}
-	return 0;
+static int pipe_open(struct restore *r, struct rfile *f, struct err *e)
+{
+	uint64_t group, flags;
+	const char *path;
+	AUTO_FD int made = -1;
+	struct rfile *first;
+
+	if (rec_find(&f->rec, "EXTERNAL"))
+		return ext_open(r, f, e);
+	if (rec_u64(&f->rec, "GROUP", r->nfiles, &group, e) || rec_str(&f->rec, "PATH", &path, e) ||
+	    rec_u64(&f->rec, "FLAGS", UINT32_MAX, &flags, e))
+		return -1;
+	first = restore_file(r, (uint32_t)group);
+	if (!first || first->id > f->id || first->ops != f->ops || (first != f && rec_find(&first->rec, "EXTERNAL")))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: pipe of an unknown group", f->rec.line);
+	if (first == f && (made = make(r, f, path, e)) < 0)
+		return -1;
+	f->fd = reopen(first == f ? made : first->fd, flags, e);
+	return f->fd < 0 ? -1 : 0;
 }
 
 const struct fd_ops fd_pipe_ops = {

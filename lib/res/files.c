@@ -1,7 +1,7 @@
 /* files: the descriptor tables of all processes and the open file descriptions behind them.
  *
  * Checkpoint: every descriptor of every process is looked at once. Descriptions are told apart by kcmp(2),
- * which is asked only among those that look alike (same inode, flags and offset). Records:
+ * which is asked only among those that look alike (same inode, flags and offset), in a search tree. Records:
  *   member `files`:  TYPE="<kind>" ID= FLAGS= POS= PATH= ... one a description (fields by its fd_ops)
  *   member task_PID: TYPE="fd" FD= FILE= [CLOEXEC="1"]
  *
@@ -18,21 +18,13 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <search.h>
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
 struct fdent { int fd; bool cloexec; struct dfile *f; };
 struct fdtab { struct fdent *v; size_t n, cap; };   /* dproc -> by index, parallel to d->procs */
-
-
-
-/* One that is in a queue only is ours by number. */
-static bool same_description(const struct dfile *a, const struct dfile *b)
-{
-	return syscall(SYS_kcmp, a->fd < 0 ? getpid() : a->p->pid, b->fd < 0 ? getpid() : b->p->pid, KCMP_FILE,
-		       a->fd < 0 ? a->lfd : a->fd, b->fd < 0 ? b->lfd : b->fd) == 0;
-}
 
 static unsigned hash_of(const struct stat *st)
 {
@@ -72,13 +64,35 @@ static int look(struct dproc *p, int dfd_fd, int dfd_info, int fd, struct dfile 
 	return 0;
 }
 
-static struct dfile *known(struct dump *d, const struct dfile *f)
+static int cmp_u64(uint64_t a, uint64_t b) { return a < b ? -1 : a > b; }
+
+/* An order of descriptions, 0 for the same one. What looks alike is asked of the kernel, whose kcmp orders as well as it
+ * compares: thousands of eventfds, which are all one inode, need a dozen questions each and not thousands. */
+static int cmp_description(const void *x, const void *y)
 {
-	for (struct dfile *c = d->hash[hash_of(&f->st)]; c; c = c->next_hash)
-		if (c->st.st_ino == f->st.st_ino && c->st.st_dev == f->st.st_dev && c->flags == f->flags &&
-		    c->pos == f->pos && same_description(c, f))
-			return c;
-	return NULL;
+	const struct dfile *a = x, *b = y;
+	int rc = cmp_u64(a->st.st_ino, b->st.st_ino);
+
+	if (!rc)
+		rc = cmp_u64(a->st.st_dev, b->st.st_dev);
+	if (!rc)
+		rc = cmp_u64(a->flags, b->flags);
+	if (!rc)
+		rc = cmp_u64((uint64_t)a->pos, (uint64_t)b->pos);
+	if (rc)
+		return rc;
+	/* One that is in a queue only is ours by number. */
+	switch (syscall(SYS_kcmp, a->fd < 0 ? getpid() : a->p->pid, b->fd < 0 ? getpid() : b->p->pid, KCMP_FILE,
+			a->fd < 0 ? a->lfd : a->fd, b->fd < 0 ? b->lfd : b->fd)) {
+	case 0: return 0;
+	case 1: return -1;
+	case 2: return 1;
+	}
+	/* Not told: they count as two. */
+	rc = cmp_u64((uint64_t)a->p->pid, (uint64_t)b->p->pid);
+	if (!rc)
+		rc = cmp_u64((uint64_t)a->fd, (uint64_t)b->fd);
+	return rc ? rc : cmp_u64((uint64_t)a->lfd, (uint64_t)b->lfd);
 }
 
 static int add_file(struct dump *d, struct dfile *f, struct err *e)
@@ -132,7 +146,7 @@ static int cmp_fd(const void *a, const void *b)
 
 static int collect_fd(struct dump *d, struct dproc *p, struct fdtab *t, int dfd, int dinfo, int fd, struct err *e)
 {
-	struct dfile *f = calloc(1, sizeof *f), *k;
+	struct dfile *f = calloc(1, sizeof *f), **known;
 	bool cloexec;
 
 	if (!f)
@@ -142,13 +156,15 @@ static int collect_fd(struct dump *d, struct dproc *p, struct fdtab *t, int dfd,
 		free_file(f);
 		return -1;
 	}
-	k = known(d, f);
-	if (k) {
+	known = tsearch(f, &d->descriptions, cmp_description);
+	if (known && *known != f) {
 		free_file(f);
-		f = k;
-	} else if (add_file(d, f, e)) {
+		f = *known;
+	} else if (!known || add_file(d, f, e)) {
+		if (known)
+			tdelete(f, &d->descriptions, cmp_description);
 		free_file(f);
-		return -1;
+		return err_set(e, EX_FAILED, "out of memory");
 	}
 	if (fd <= 2)
 		f->std |= 1u << fd;
@@ -159,7 +175,7 @@ struct dfile *files_adopt(struct dump *d, struct dproc *p, int fd, struct err *e
 {
 	AUTO_FD int dfd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	AUTO_FD int dinfo = open("/proc/self/fdinfo", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	struct dfile *f = calloc(1, sizeof *f), *k;
+	struct dfile *f = calloc(1, sizeof *f), **known;
 	bool cloexec;
 
 	if (!f) {
@@ -174,10 +190,17 @@ struct dfile *files_adopt(struct dump *d, struct dproc *p, int fd, struct err *e
 	}
 	f->fd = -1;
 	f->lfd = fd;
-	k = known(d, f);
-	if (k || add_file(d, f, e)) {
+	known = tsearch(f, &d->descriptions, cmp_description);
+	if (known && *known != f) {
 		free_file(f);
-		return k;
+		return *known;
+	}
+	if (!known || add_file(d, f, e)) {
+		if (known)
+			tdelete(f, &d->descriptions, cmp_description);
+		free_file(f);
+		err_set(e, EX_FAILED, "out of memory");
+		return NULL;
 	}
 	return f;
 }
@@ -307,9 +330,21 @@ struct dfile *files_find_inode(struct dump *d, const struct stat *st)
 	return NULL;
 }
 
+struct dfile *files_same_inode(struct dump *d, const struct dfile *f, const struct dfile *after)
+{
+	struct dfile *c = after ? after->next_hash : d->hash[hash_of(&f->st)];
+
+	while (c && (c->st.st_ino != f->st.st_ino || c->st.st_dev != f->st.st_dev))
+		c = c->next_hash;
+	return c;
+}
+
+static void leave(void *node) { }
+
 void files_free(struct dump *d)
 {
 	unix_world_free(d);
+	tdestroy(d->descriptions, leave);
 	for (size_t i = 0; i < d->nfiles; i++)
 		free_file(d->files[i]);
 	free(d->files);

@@ -13,7 +13,6 @@
 #include "res/mm_flags.h"
 #include "res/sysv.h"
 
-#include <linux/prctl.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -286,15 +285,21 @@ int mm_map(struct restore *r, struct rproc *p, struct err *e)
 	return 0;
 }
 
-/* struct prctl_mm_map of linux/prctl.h; prctl(2), PR_SET_MM_MAP. */
+/* struct prctl_mm_map of linux/prctl.h, which cannot be included beside musl's sys/prctl.h; prctl(2), PR_SET_MM_MAP. */
+struct mm_layout {
+	uint64_t start_code, end_code, start_data, end_data, start_brk, brk, start_stack, arg_start, arg_end, env_start, env_end;
+	uint64_t auxv;
+	uint32_t auxv_size, exe_fd;
+};
+
 static int set_mm(struct restore *r, struct rproc *p, struct err *e)
 {
 	const struct rec *rec = &p->mm->rec;
-	struct prctl_mm_map m = { 0 };
+	struct mm_layout m = { 0 };
 	unsigned char auxv[4096];
 	uint64_t exe, addr;
 	size_t n;
-	struct { const char *key; __u64 *to; } f[] = {
+	struct { const char *key; uint64_t *to; } f[] = {
 		{ "START_CODE", &m.start_code }, { "END_CODE", &m.end_code }, { "START_DATA", &m.start_data },
 		{ "END_DATA", &m.end_data }, { "START_BRK", &m.start_brk }, { "BRK", &m.brk }, { "START_STACK", &m.start_stack },
 		{ "ARG_START", &m.arg_start }, { "ARG_END", &m.arg_end }, { "ENV_START", &m.env_start }, { "ENV_END", &m.env_end },
@@ -310,9 +315,9 @@ static int set_mm(struct restore *r, struct rproc *p, struct err *e)
 		return -1;
 	if (n % 16 || !exe)
 		return err_set(e, EX_BAD_IMAGE, "line %zu: malformed auxv or no EXE", rec->line);
-	m.auxv = (void *)(uintptr_t)remote_put(p->rem, auxv, n);
-	m.auxv_size = (__u32)n;
-	m.exe_fd = (__u32)r->mfiles[exe - 1].fd;
+	m.auxv = remote_put(p->rem, auxv, n);
+	m.auxv_size = (uint32_t)n;
+	m.exe_fd = (uint32_t)r->mfiles[exe - 1].fd;
 	addr = remote_put(p->rem, &m, sizeof m);
 	call(p, "prctl PR_SET_MM_MAP", SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, addr, sizeof m, 0, 0);
 	return remote_run(p->rem, e);

@@ -56,6 +56,11 @@ static uint64_t user_end(void)
 	return end;
 }
 
+static bool prot_ok(const char *s)
+{
+	return (s[0] == 'r' || s[0] == '-') && (s[1] == 'w' || s[1] == '-') && (s[2] == 'x' || s[2] == '-') && !s[3];
+}
+
 static int parse_vma(struct restore *r, const struct rec *rec, const struct rvma *prev, struct rvma *v, struct err *e)
 {
 	const char *prot;
@@ -77,7 +82,7 @@ static int parse_vma(struct restore *r, const struct rec *rec, const struct rvma
 	if (parse_flags(v->flags, rec->line, e))
 		return -1;
 	if (v->start >= v->end || v->start % MM_PAGE || v->end % MM_PAGE || v->offset % MM_PAGE ||
-	    (prev && v->start < prev->end) || strlen(prot) != 3 || (v->huge_kb & (v->huge_kb - 1)))
+	    (prev && v->start < prev->end) || !prot_ok(prot) || (v->huge_kb & (v->huge_kb - 1)))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: malformed memory range", rec->line);
 	if (v->end > user_end())
 		return err_set(e, EX_MISFIT, "line %zu: memory at %llx, which this kernel does not have", rec->line,

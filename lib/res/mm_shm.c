@@ -51,32 +51,57 @@ int shm_get(struct dump *d, struct dproc *p, struct proc_map *m, uint32_t *id, s
 	return 0;
 }
 
-static int src_add(struct dshm *s, struct dproc *p, uint64_t addr, uint64_t off, uint64_t n, struct err *e)
+/* Puts a part before number `at`; mostly it is the last. */
+static int src_put(struct dshm *s, size_t at, struct shm_src x, struct err *e)
 {
-	struct shm_src *v = realloc(s->src, (s->nsrc + 1) * sizeof *v);
-
-	if (!v)
-		return err_set(e, EX_FAILED, "out of memory");
-	s->src = v;
-	v[s->nsrc++] = (struct shm_src){ p, addr, off, n };
+	if ((s->nsrc & (s->nsrc - 1)) == 0) {
+		struct shm_src *v = realloc(s->src, (s->nsrc ? 2 * s->nsrc : 1) * sizeof *v);
+		if (!v)
+			return err_set(e, EX_FAILED, "out of memory");
+		s->src = v;
+	}
+	memmove(&s->src[at + 1], &s->src[at], (s->nsrc - at) * sizeof *s->src);
+	s->src[at] = x;
+	s->nsrc++;
 	return 0;
+}
+
+/* The first part that ends behind off. Parts are in order and do not overlap. */
+static size_t src_find(const struct dshm *s, uint64_t off)
+{
+	size_t lo = 0, hi = s->nsrc;
+
+	if (hi && s->src[hi - 1].off + s->src[hi - 1].n * MM_PAGE <= off)
+		return hi;
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+		if (s->src[mid].off + s->src[mid].n * MM_PAGE <= off)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
 }
 
 /* Adds [off, off+n) less what is known already: another process has mapped the same part. */
 static int src_add_new(struct dshm *s, struct dproc *p, uint64_t addr, uint64_t off, uint64_t n, struct err *e)
 {
 	uint64_t end = off + n * MM_PAGE;
+	size_t i = src_find(s, off);
 
-	for (size_t i = 0; i < s->nsrc && off < end; i++) {
-		uint64_t ks = s->src[i].off, ke = ks + s->src[i].n * MM_PAGE;
-		if (ke <= off || ks >= end)
-			continue;
-		if (ks > off && src_add_new(s, p, addr, off, (ks - off) / MM_PAGE, e))
+	while (off < end) {
+		uint64_t stop = i < s->nsrc && s->src[i].off < end ? s->src[i].off : end, next = stop;
+
+		if (off < stop && src_put(s, i++, (struct shm_src){ p, addr, off, (stop - off) / MM_PAGE }, e))
 			return -1;
-		addr += ke > off ? ke - off : 0;
-		off = ke;
+		if (stop < end) {
+			next = s->src[i].off + s->src[i].n * MM_PAGE;
+			i++;
+		}
+		addr += next - off;
+		off = next;
 	}
-	return off < end ? src_add(s, p, addr, off, (end - off) / MM_PAGE, e) : 0;
+	return 0;
 }
 
 static bool swap_in_use(void)
@@ -122,13 +147,6 @@ int shm_scan(struct dump *d, struct dproc *p, struct err *e)
 	return 0;
 }
 
-static int cmp_src(const void *a, const void *b)
-{
-	const struct shm_src *x = a, *y = b;
-
-	return x->off < y->off ? -1 : x->off > y->off;
-}
-
 int shm_dump(struct dump *d, struct buf *out, struct err *e)
 {
 	for (size_t i = 0; i < d->nshm; i++) {
@@ -145,8 +163,6 @@ int shm_dump(struct dump *d, struct buf *out, struct err *e)
 		if (s->huge_kb)
 			rec_put_u64(out, "HUGE", s->huge_kb);
 		rec_end(out);
-		if (s->nsrc)
-			qsort(s->src, s->nsrc, sizeof *s->src, cmp_src);
 		for (size_t k = 0; k < s->nsrc; k++)
 			if (mm_runs_add(&runs, s->src[k].off, s->src[k].n)) {
 				mm_runs_free(&runs);

@@ -84,7 +84,8 @@ struct dfile {
 struct dump {
 	struct dproc **procs; size_t nprocs;
 	struct dfile **files; size_t nfiles, capfiles;
-	struct dfile *hash[4096];
+	struct dfile *hash[4096];      /* by inode */
+	void *descriptions;            /* the same as a search tree: files.c */
 	struct fdtab *fdtabs;          /* parallel to procs: files.c */
 	struct image_writer *img;      /* NULL during the check */
 	struct buf refusals;           /* lines "pid 12: fd 7: socket AF_NETLINK is not supported" */
@@ -129,7 +130,7 @@ struct rproc {
 	bool zombie; int exit_status;
 	struct rproc *parent;          /* NULL: child of the supervisor */
 	struct rproc **children; size_t nchildren;
-	struct rec_list recs;          /* of task_PID; thread records from recs index first_thread on */
+	struct rec_list recs;          /* of task_PID; its own before thr[0].first, then each thread's */
 	struct rthread *thr; size_t nthr;
 	struct rfd *fds; size_t nfds;
 	struct rmm *mm;                /* mm_restore.c */
@@ -232,6 +233,8 @@ struct dfile *files_find_inode(struct dump *d, const struct stat *st);
 /* A descriptor of our own that was received from a queue of p's (SCM_RIGHTS; taken): the description of the job that it
  * is, else a new one, which nobody holds: its fd is -1. NULL: e is filled. */
 struct dfile *files_adopt(struct dump *d, struct dproc *p, int fd, struct err *e);
+/* All descriptions of f's inode, f too, the newest id first: after NULL the first, then the one behind `after`; NULL at the end. */
+struct dfile *files_same_inode(struct dump *d, const struct dfile *f, const struct dfile *after);
 /* Moves a descriptor of the restorer out of the job's numbers (closes the old one). -1 with errno. */
 int restore_high_fd(struct restore *r, int fd);
 /* Value of "key:" in fdinfo text as a number (base 0/8/16), -1 when absent. */

@@ -193,12 +193,12 @@ int tracee_disarm(struct tracee *t, struct err *e)
 
 int tracee_release(struct tracee *t, struct err *e)
 {
+	struct err now = ERR_INIT;
 	int n = 0;
 
 	for (size_t i = 0; i < t->nthr; i++)
-		/* ESRCH: the threads that already run have ended the process meanwhile, as is their right. */
-		if (t->thr[i].state != THREAD_GONE && pt_resume(XPT_DETACH, t->thr[i].tid, 0) < 0 && errno != ESRCH && n == 0)
-			n = err_sys(e, "thread %d: cannot detach", (int)t->thr[i].tid);
+		if (thread_let_go(t, &t->thr[i], n == 0 ? e : &now) < 0)
+			n = -1;
 	tracee_free(t);
 	return n;
 }

@@ -46,7 +46,26 @@ static int leave_remote(struct tracee *t, size_t i, struct err *e)
 	return n;
 }
 
-static void detach_thread(struct tthread *th, struct err *e)
+int thread_let_go(struct tracee *t, struct tthread *th, struct err *e)
+{
+	int64_t deadline;
+	int st;
+
+	if (th->state == THREAD_GONE || pt_resume(XPT_DETACH, th->tid, 0) == 0)
+		return 0;
+	if (errno != ESRCH)
+		return err_sys(e, "thread %d: cannot detach", (int)th->tid);
+	/* It dies: somebody killed the process, or its threads that already run have ended it. While the remains
+	 * of a thread are ours the process's parent does not learn of the end. A leader's status may be of
+	 * interest to others in this process, and is theirs to wait for. */
+	deadline = mono_ms() + STOP_WAIT_MS;
+	for (unsigned round = 0; th->tid != t->pid && mono_ms() <= deadline && pt_wait(th->tid, &st, WNOHANG) == 0; round++)
+		wait_a_little(round);
+	th->state = THREAD_GONE;
+	return 0;
+}
+
+static void detach_thread(struct tracee *t, struct tthread *th, struct err *e)
 {
 	if (th->state == THREAD_RUNNING)
 		stop_thread(th);
@@ -54,8 +73,7 @@ static void detach_thread(struct tthread *th, struct err *e)
 		err_set(e, EX_FAILED, "thread %d does not stop: it is let go when this process ends", (int)th->tid);
 		return;
 	}
-	if (th->state != THREAD_GONE && pt_resume(XPT_DETACH, th->tid, 0) < 0 && errno != ESRCH)
-		err_sys(e, "thread %d: cannot detach", (int)th->tid);
+	thread_let_go(t, th, e);
 }
 
 int tracee_detach(struct tracee *t, struct err *e)
@@ -74,7 +92,7 @@ int tracee_detach(struct tracee *t, struct err *e)
 	keep_first(&first, &now);
 	for (size_t i = 0; i < t->nthr; i++) {
 		err_clear(&now);
-		detach_thread(&t->thr[i], &now);
+		detach_thread(t, &t->thr[i], &now);
 		keep_first(&first, &now);
 	}
 	tracee_free(t);

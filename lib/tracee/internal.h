@@ -36,6 +36,9 @@ int64_t mono_ms(void);
 /* Sleeps a little, longer with every round: for waits with a deadline. */
 void wait_a_little(unsigned round);
 
+/* detach.c: PTRACE_DETACH of a stopped thread. One that dies meanwhile is no failure; its remains are reaped. */
+int thread_let_go(struct tracee *t, struct tthread *th, struct err *e);
+
 /* attach.c */
 struct tracee *tracee_new(pid_t pid);
 void tracee_free(struct tracee *t);

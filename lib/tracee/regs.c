@@ -66,7 +66,8 @@ int thread_get_xstate(struct tthread *th, struct buf *out, struct err *e)
 
 		if (!p)
 			return err_set(e, EX_FAILED, "out of memory");
-		if (pt(XPT_GETREGSET, th->tid, ARCH_NT_XSTATE, &v) < 0) {
+		if (pt(XPT_GETREGSET, th->tid, ARCH_NT_XSTATE, &v) < 0 &&
+		    (errno != ENODEV || pt(XPT_GETREGSET, th->tid, ARCH_NT_FPREGS, &v) < 0)) {
 			free(p);
 			return thread_err(th, "read its extended state", e);
 		}
@@ -84,7 +85,7 @@ int thread_set_xstate(struct tthread *th, const void *p, size_t n, struct err *e
 {
 	struct iovec v = { (void *)p, n };
 
-	if (pt(XPT_SETREGSET, th->tid, ARCH_NT_XSTATE, &v) < 0)
+	if (pt(XPT_SETREGSET, th->tid, n == ARCH_FPREGS_SIZE ? ARCH_NT_FPREGS : ARCH_NT_XSTATE, &v) < 0)
 		return thread_err(th, "set its extended state", e);
 	return 0;
 }

@@ -97,7 +97,7 @@ int tracee_read(struct tracee *t, uint64_t addr, void *p, size_t n, struct err *
 int tracee_write(struct tracee *t, uint64_t addr, const void *p, size_t n, struct err *e); /* /proc/PID/mem: also read-only pages */
 
 /* Thread state from outside (the thread must be THREAD_STOPPED). */
-int thread_get_xstate(struct tthread *th, struct buf *out, struct err *e);   /* NT_X86_XSTATE */
+int thread_get_xstate(struct tthread *th, struct buf *out, struct err *e);   /* NT_X86_XSTATE, or NT_PRFPREG without XSAVE */
 int thread_set_xstate(struct tthread *th, const void *p, size_t n, struct err *e);
 int thread_set_regs(struct tthread *th, const struct user_regs_struct *r, struct err *e);
 int thread_set_sigmask(struct tthread *th, uint64_t mask, struct err *e);

@@ -1,5 +1,6 @@
 # For tests of checkpoint and restart; loaded after helper.bash.
 #
+#   close_but [FD]   in a subshell: closes what is above 2, but FD
 #   clean CMD        the command without bats' and its caller's descriptors, which a job would inherit; 30 s, XOS_LIMIT=N: N
 #   start [JOB]      a job that writes 1, 2, 3, ... line by line to $JOB.out until $JOB.stop is there, then `end`; waits until
 #                    it has begun. Its working directory is the test's.
@@ -9,12 +10,21 @@
 #   forge ARGS       test/bats/forge.c, compiled when first used
 #   edit IN OUT MEMBER SED   an image with another text in one text member
 
+
+
+close_but()
+{
+	local fd
+	for fd in /proc/"$BASHPID"/fd/*; do
+		fd=${fd##*/}
+		[ "$fd" -le 2 ] || [ "$fd" = "${1:-}" ] || eval "exec $fd>&-"
+	done
+}
+
 clean()
 {
 	(
-		for fd in /proc/"$BASHPID"/fd/*; do
-			[ "${fd##*/}" -le 2 ] || eval "exec ${fd##*/}>&-"
-		done
+		close_but
 		exec timeout -k 5 "${XOS_LIMIT:-30}" "$@"
 	)
 }

@@ -46,7 +46,7 @@ pipeline='
 	while :; do read -t 1000 x </dev/zero; done'
 
 threads='
-import ctypes, mmap, os, select, signal, socket, threading, time
+import mmap, os, select, signal, threading, time
 signal.signal(signal.SIGTERM, lambda *a: None)
 signal.setitimer(signal.ITIMER_REAL, 1000)
 shared = mmap.mmap(-1, 1 << 20)

@@ -188,7 +188,7 @@ shortest() # COMMAND: of three times
 # xrestart ARGS is killed again and again
 restarts_killed()
 {
-	local i max n whole=0
+	local i max n last= whole=0
 	victim_job "$JOB"
 	clean xcheckpoint -q -k "$JOB"
 	wait_until no_groups "$JOB"
@@ -196,7 +196,8 @@ restarts_killed()
 	works
 	clean xcgkill -q "$JOB"
 	for i in $(seq $KILLS); do
-		wait_until no_groups "$JOB" || { xps -j "$JOB"; return 1; }
+		wait_until no_groups "$JOB" || { echo "# before kill $i: $last"; ls -la "$XOS_STATE_DIR/jobs/$JOB"; cat "$XOS_STATE_DIR/jobs/$JOB/job"; return 1; } >&2
+		last=$(date +%s.%N)
 		killed_after "$max" xrestart -q --accept-changed "$@" "$JOB"
 		n=$(members)
 		# what dies with its tracer needs a moment
@@ -246,6 +247,16 @@ restarts_killed()
 		done
 	done
 	unharmed
+	# Killed when it runs, and nothing is recorded but that it was to run: the next command sees it.
+	XOS_FAULT=restart.record:kill run --separate-stderr clean xrestart --accept-changed "$JOB"
+	status_is 137
+	state_is "$JOB" running
+	works
+	clean xcgkill -q "$JOB"
+	wait_until no_groups "$JOB"
+	XOS_FAULT=restart.record run --separate-stderr clean xrestart -d --accept-changed "$JOB"
+	status_is 1
+	wait_until no_groups "$JOB"
 	clean xrestart -d -q --accept-changed "$JOB"
 	works
 	sound

@@ -94,3 +94,13 @@ runs() { run env -u BATS_TEST_FILENAME -u BATS_ROOT_PID -u BATS_RUN_TMPDIR -u BA
 	status_is 1
 	last "1 passed, 1 failed, 0 skipped"
 }
+
+@test "the runner is ended: it ends what runs, and says so" {
+	unit hangs 'echo "ok - one"; echo $$ >pid; exec sleep 60'
+	test/run unit >out 2>&1 3>&- &
+	wait_until test -s pid
+	kill -TERM $!
+	wait $! && return 1
+	wait_until gone "$(cat pid)"
+	[ "$(tail -n 1 out)" = "0 passed, 1 failed, 0 skipped" ] || { cat out; return 1; }
+}

@@ -272,7 +272,7 @@ hold()
 }
 
 @test "a pipe to somebody outside: named; -S connects a file or a descriptor" {
-	(exec 3>&- 4>&- 10>&- 251>&- 5> >(exec sleep 20 >/dev/null 2>&1); exec timeout 20 xcgexec -q -j "$JOB" -- \
+	(exec 5> >(exec sleep 20 >/dev/null 2>&1); close_but 5; exec timeout 20 xcgexec -q -j "$JOB" -- \
 		sh -c 'while [ ! -e go ]; do sleep 0.02; done; echo result >&5' </dev/null >/dev/null 2>&1) &
 	wait_until state_is "$JOB" running
 	sleep 0.2
@@ -287,7 +287,7 @@ hold()
 	wait_until grep -qx result target
 	wait_until no_groups "$JOB"
 	exec 7>other
-	(exec 3>&- 4>&- 10>&- 251>&-; timeout 20 xrestart -q -S "$id=fd:7" "$JOB")
+	(close_but 7; timeout 20 xrestart -q -S "$id=fd:7" "$JOB")
 	exec 7>&-
 	[ "$(cat other)" = result ]
 }

@@ -84,9 +84,8 @@ def work(n):
     h = b""
     for i in range(400):
         h = hashlib.sha256(h + b"%d %d" % (n, i)).digest()
-        if i % 4 == 0:
-            time.sleep(0.01)
-            if n == 0: progress.write("x\n"); progress.flush()
+        time.sleep(float(sys.argv[1]))
+        if n == 0: progress.write("x\n"); progress.flush()
     sums[n] = h.hex()
 progress = open("progress", "w")
 threads = [threading.Thread(target=work, args=(n,)) for n in range(3)]
@@ -96,12 +95,12 @@ out = child.communicate(" ".join(sums).encode())[0]
 open("result.tmp", "wb").write(out)
 os.rename("result.tmp", "result")
 P
-	python3 job.py
+	python3 job.py 0
 	mv result expected
 	: >progress
-	"$@" xcgexec -d -j "$JOB" -o out -e err -- python3 job.py >/dev/null 3>&- 4>&-
+	"$@" xcgexec -d -j "$JOB" -o out -e err -- python3 job.py 0.05 >/dev/null 3>&- 4>&-
 	local n
-	for n in 10 30 60; do
+	for n in 10 60 120; do
 		wait_until grows progress $n
 		"$@" xcheckpoint -k -q "$JOB" 3>&- 4>&-
 		[ ! -e result ]

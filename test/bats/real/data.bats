@@ -14,7 +14,7 @@ setup_file() { wants sqlite3=sqlite3 convert-im6.q16=imagemagick ffmpeg=ffmpeg; 
 		CREATE TABLE t (id INTEGER PRIMARY KEY, a INTEGER, b TEXT);
 		CREATE INDEX i ON t (a);
 		BEGIN;
-		WITH RECURSIVE c (n, s) AS (SELECT 1, 42 UNION ALL SELECT n + 1, (s * 1103515245 + 12345) % 2147483648 FROM c WHERE n < $((60000 * LENGTH)))
+		WITH RECURSIVE c (n, s) AS (SELECT 1, 42 UNION ALL SELECT n + 1, (s * 1103515245 + 12345) % 2147483648 FROM c WHERE n < $((250000 * LENGTH)))
 			INSERT INTO t SELECT n, s, hex(s) || printf('%020d', s * n) FROM c;
 		UPDATE t SET a = a + 1 WHERE id % 3 = 0;
 		COMMIT;
@@ -32,7 +32,7 @@ setup_file() { wants sqlite3=sqlite3 convert-im6.q16=imagemagick ffmpeg=ffmpeg; 
 	results() { cat out err; }
 	cat >job.py <<-'END'
 		import os, sqlite3, threading
-		n = 20000 * int(os.environ["LENGTH"])
+		n = 60000 * int(os.environ["LENGTH"])
 		log = open("log", "a", buffering=1)
 		w = sqlite3.connect("t.db", isolation_level=None)
 		w.execute("PRAGMA journal_mode = WAL")
@@ -75,6 +75,6 @@ setup_file() { wants sqlite3=sqlite3 convert-im6.q16=imagemagick ffmpeg=ffmpeg; 
 	need_command ffmpeg
 	progress() { size_of out.mkv; }
 	results() { ffmpeg -v error -i out.mkv -f framemd5 - | grep -v '^#'; }
-	survive ffmpeg -v error -nostdin -f lavfi -i "testsrc2=size=640x480:rate=25:duration=$((10 * LENGTH))" -c:v mpeg4 -q:v 3 -threads 2 \
+	survive ffmpeg -v error -nostdin -f lavfi -i "testsrc2=size=640x480:rate=25:duration=$((20 * LENGTH))" -c:v mpeg4 -q:v 3 -threads 2 \
 		-bitexact -flush_packets 1 out.mkv
 }

@@ -8,7 +8,8 @@
 #include <sys/types.h>
 #include <sys/user.h>
 
-enum { ARCH_NT_XSTATE = 0x202 };
+/* NT_X86_XSTATE; NT_PRFPREG is all there is on a CPU without XSAVE (-ENODEV then): the 512 bytes of FXSAVE. */
+enum { ARCH_NT_XSTATE = 0x202, ARCH_NT_FPREGS = 2, ARCH_FPREGS_SIZE = 512 };
 
 /* The thread runs 64-bit code (cs), which the stub is. */
 bool arch_is_native(const struct user_regs_struct *r);
