@@ -93,7 +93,20 @@ reach()
 		[ $SECONDS -lt $deadline ] || { tell "progress is $(progress) of $1 after $SLOW s"; explain; return 1; }
 		sleep 0.01
 	done
-	! job_ended || { tell "it ended before it could be checkpointed at $1"; explain; return 1; }
+	! job_ended || { too_fast "at $1"; return 1; }
+}
+
+# The job was done, rightly, before we came: nothing was tried, survive does it again. A job that ended wrongly is a failure.
+too_fast()
+{
+	local got
+	got=$(as xps -a -n -j "$JOB" -o EXIT | tr -d ' ')
+	if [ "$got" = "$STATUS" ]; then
+		: >"$PLACE/too_fast"
+	else
+		tell "it ended before it could be checkpointed $1"
+		explain
+	fi
 }
 
 # checkpoint OPTION...
@@ -104,6 +117,7 @@ checkpoint()
 	[ $status -ne 0 ] || return 0
 	[ $status -ne 5 ] || [ -z "$MAY_REFUSE" ] || ! grep -q "$MAY_REFUSE" "$PLACE/checkpoint.err" ||
 		skip "$(sed -n "s/.*: \(.*$MAY_REFUSE.*\)/\1/p" "$PLACE/checkpoint.err" | head -n 1)"
+	[ $status -ne 3 ] || ! job_ended || { too_fast "by xcheckpoint $*"; return 1; }
 	tell "xcheckpoint $* failed with $status: $(cat "$PLACE/checkpoint.err")"
 	explain
 	return 1
@@ -170,6 +184,20 @@ survive()
 	results >"$PLACE/plain.results"
 	[ "$TOTAL" -gt $((2 * ROUNDS)) ] || { tell "progress of the undisturbed run: $TOTAL; status $STATUS: $(tail -n 3 err)"; return 1; }
 	for variant in $VARIANTS; do
-		one_variant "$variant" "$@" || return 1
+		again "$variant" "$@" || return 1
 	done
+}
+
+# again VARIANT COMMAND: up to five times, as long as the job was only too fast
+again()
+{
+	local try
+	for try in 1 2 3 4 5; do
+		rm -f "$PLACE/too_fast"
+		one_variant "$@" && return 0
+		[ -e "$PLACE/too_fast" ] || return 1
+		cd "$PLACE" && as rm -rf "$PLACE/$1" || return 1
+	done
+	tell "it always ended before it could be checkpointed"
+	return 1
 }
