@@ -281,3 +281,15 @@ teardown()
 	goes_on
 	state_is "$JOB" running
 }
+
+@test "-k killed between the record and the job's end: the job runs, the next command knows, and a later -k works" {
+	start
+	XOS_FAULT=ckpt-stopped:kill clean xcheckpoint -q -k "$JOB" || [ $? -eq 137 ]
+	state_is "$JOB" running
+	goes_on
+	run --separate-stderr clean xrestart -d "$JOB"
+	status_is 4
+	clean xcheckpoint -q -k "$JOB"
+	clean xrestart -d -q "$JOB"
+	ends_right
+}
