@@ -38,8 +38,6 @@ static const struct { const char *link, *name; } kinds[] = {
 	{ "anon_inode:bpf-link", "bpf link" },
 	{ "anon_inode:btf", "bpf type information" },
 	{ "anon_inode:bpf_iter", "bpf iterator" },
-	{ "anon_inode:[pidfd]", "pidfd" },
-	{ "pidfd:", "pidfd" },
 	{ "anon_inode:kvm-", "kvm" },
 	{ "anon_inode:[landlock-ruleset]", "landlock rule set" },
 	{ "anon_inode:[fscontext]", "file system context (fsopen)" },
@@ -145,15 +143,11 @@ static int refuse_path(struct dump *d, struct dfile *f)
 
 static int refuse_check(struct dump *d, struct dfile *f, struct err *e)
 {
-	uint64_t pid;
-
 	if (S_ISSOCK(f->st.st_mode) && starts(f->link, "socket:"))
 		return refuse_socket(d, f);
 	for (size_t i = 0; kinds[i].link; i++) {
 		if (!starts(f->link, kinds[i].link))
 			continue;
-		if (!strcmp(kinds[i].name, "pidfd") && !fdinfo_num(f->info, "Pid", 10, &pid))
-			return refuse(d, f->p, "fd %d: pidfd of pid %d is not supported", f->fd, (int)pid);
 		return refuse(d, f->p, "fd %d: %s is not supported", f->fd, kinds[i].name);
 	}
 	for (size_t i = 0; namespaces[i]; i++)

@@ -5,6 +5,7 @@
  * leaves an offset that only a program which peeks itself could notice. Each look at a message with descriptors
  * installs them in us: those of the job are known by kcmp(2), others become descriptions of the job (files_adopt). */
 #include "res/fd_unix.h"
+#include "res/fd_pidfd.h"
 #include "common/cleanup.h"
 
 #include <linux/sockios.h>
@@ -183,6 +184,8 @@ static int add(struct dump *d, struct dfile *f, int type, struct unix_queue *q, 
 		if (!c)
 			return -1;
 		m->files[m->nfiles] = c->id;
+		if (pidfd_of_thread(c))
+			cannot(q, "a pidfd of a thread (PIDFD_THREAD) waits in it");
 		if (strstr(c->info, "\nlock:"))
 			cannot(q, "a descriptor of %s with locks waits in it", c->link);
 	}

@@ -80,7 +80,7 @@ static void anonymous(void)
 	char room[256] = "";
 	uint64_t ruleset[2] = { 1 };
 	union bpf_attr ba;
-	int pid = (int)getpid();
+	int pid = (int)getppid();
 
 	memset(&ba, 0, sizeof ba);
 	ba.map_type = BPF_MAP_TYPE_ARRAY;
@@ -91,7 +91,7 @@ static void anonymous(void)
 	due((int)syscall(SYS_userfaultfd, 1), "userfaultfd is not supported");
 	due(fanotify_init(0, 0), "fanotify is not supported");
 	due((int)syscall(SYS_io_uring_setup, 4, room), "io_uring is not supported");
-	due((int)syscall(SYS_pidfd_open, pid, 0), "pidfd of pid %d is not supported", pid);
+	due((int)syscall(SYS_pidfd_open, pid, 0), "pidfd of process %d, which is not in the job", pid);
 	due((int)syscall(444, ruleset, 8, 0), "landlock rule set is not supported");
 	due((int)syscall(430, "tmpfs", 0), "file system context (fsopen) is not supported");
 	due((int)syscall(447, 0), "secret memory (memfd_secret) is not supported");
