@@ -448,7 +448,7 @@ static int unix_dump(struct dump *d, struct dfile *f, struct err *e)
 	put_creds(d, f, &p);
 	if (p.x->shutdown)
 		rec_put_u64(b, "SHUTDOWN", p.x->shutdown);
-	if (unix_options_dump(d, f, p.x->type, e))
+	if (sockopt_dump(d, f, AF_UNIX, p.x->type, 0, e))
 		return -1;
 	return put_queue(d, f, d->unixs->queues[f->id - 1], e);
 }

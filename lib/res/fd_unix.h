@@ -5,12 +5,12 @@
  *   fd_unix_queue.c   what waits in a queue: data, message boundaries, descriptors, credentials
  *   fd_unix_make.c    sockets and connections made anew, with names and the credentials that SO_PEERCRED shows
  *   fd_unix_open.c    the order in which they are made on restart
- *   fd_unix_fill.c    queues filled, shut down, options set: when all processes and files are there
- *   fd_unix_opt.c     socket options */
+ *   fd_unix_fill.c    queues filled, shut down, options set: when all processes and files are there */
 #ifndef XOS_FD_UNIX_H
 #define XOS_FD_UNIX_H
 
 #include "res/res.h"
+#include "res/sockopt.h"
 
 enum {
 	UNIX_NAME_MAX = 108,
@@ -77,15 +77,6 @@ void unix_world_free(struct dump *d);
 
 /* Fills w->peers (mmapped) for a job with PIDs of its own; 0: not known. */
 void unix_peers_read(struct dump *d, struct unix_world *w);
-
-/* ---- fd_unix_opt.c ---- */
-
-/* OPTIONS of the record that is open: those that differ from a new socket's. */
-int unix_options_dump(struct dump *d, const struct dfile *f, int type, struct err *e);
-/* Checks OPTIONS; fd -1: nothing else. Else sets them. */
-int unix_options_set(const struct rec *rec, int fd, struct err *e);
-/* The send buffer holds at least n bytes, if we may. */
-void unix_room(int fd, uint64_t n);
 
 /* ---- restart ---- */
 

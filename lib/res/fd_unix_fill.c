@@ -219,7 +219,7 @@ static int fill(struct restore *r, const struct usock *u, struct err *e)
 		bool along = (u->with || u->orphan) && (!q.v[i].sender || q.v[i].sender == u->with);
 
 		if (!i)
-			unix_room(fd, 2 * u->content + q.n * MESSAGE_ROOM);
+			sockopt_room(fd, 2 * u->content + q.n * MESSAGE_ROOM);
 		if (!along && !u->name.n)
 			rc = err_set(e, EX_BAD_IMAGE, "line %zu: messages to a socket without name", u->f->rec.line);
 		else
@@ -295,7 +295,7 @@ static int finish(struct restore *r, struct usock *u, struct err *e)
 	}
 	if (u->shutdown && shutdown(fd, u->shutdown - 1) && errno != ENOTCONN)
 		return err_sys(e, "cannot shut a socket down");
-	if (buffers_back(u, e) || unix_options_set(&u->f->rec, fd, e) || fd_set_flags(fd, &u->f->rec, e))
+	if (buffers_back(u, e) || sockopt_set(&u->f->rec, fd, 0, e) || fd_set_flags(fd, &u->f->rec, e))
 		return -1;
 	if (rec_u64(&u->f->rec, "UID", UINT32_MAX, &uid, e) || rec_u64(&u->f->rec, "GID", UINT32_MAX, &gid, e) ||
 	    rec_u64(&u->f->rec, "MODE", 07777, &mode, e))

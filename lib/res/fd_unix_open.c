@@ -125,7 +125,7 @@ int unix_parse(struct restore *r, struct rfile *f, struct usock *u, struct err *
 	if (parse_name(rec, "ADDRESS", &u->name, e) || parse_name(rec, "PEER_ADDRESS", &u->peer_name, e) ||
 	    parse_name(rec, "TO_ADDRESS", &u->to_name, e) || parse_creds(rec, "PEER", &u->peer, e) ||
 	    parse_creds(rec, "BY", &u->by, e) || parse_file(rec, u, e) || parse_links(r, rec, u, e) ||
-	    unix_options_set(rec, -1, e))
+	    sockopt_set(rec, -1, 0, e))
 		return -1;
 	return 0;
 }

@@ -313,7 +313,7 @@ static int weigh(const struct unix_queue *q, int type)
 		return -1;
 	a = p[0];
 	b = p[1];
-	unix_room(a, 2 * q->data.len + q->n * 1024);
+	sockopt_room(a, 2 * q->data.len + q->n * 1024);
 	for (size_t i = 0; i < q->n; i++)
 		if (send(a, zeros, q->v[i].len, MSG_DONTWAIT) < 0)
 			return -1;
