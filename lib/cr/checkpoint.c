@@ -8,12 +8,15 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "res/dump_raw.h"
+#include "res/fd_tcp.h"
 #include "res/files.h"
 #include "res/mm.h"
 #include "res/sysv.h"
 
 #include <string.h>
 #include <time.h>
+
+enum { PASSING_TRIES = 30 };             /* what prevents it only for a moment is given about a second */
 
 static uint64_t now_us(void)
 {
@@ -176,30 +179,8 @@ static int run(struct dump *d, const struct ckpt_opts *o, struct ckpt_result *re
 	return ask_all(d, e) || write_image(d, o, res, e) ? -1 : 0;
 }
 
-int cr_checkpoint(const struct ckpt_opts *o, struct ckpt_result *res, struct err *e)
+static void dump_free(struct dump *d)
 {
-	struct dump *d = calloc(1, sizeof *d);
-	uint64_t start = now_us();
-	enum ckpt_after after = CKPT_RUN;
-	int rc;
-
-	memset(res, 0, sizeof *res);
-	if (!d)
-		return err_set(e, EX_FAILED, "out of memory");
-	res->date = time(NULL);
-	rc = run(d, o, res, e);
-	if (!rc && !o->check_only && o->after != CKPT_RUN) {
-		rc = o->commit ? o->commit(o->ctx, e) : 0;
-		if (!rc)
-			after = o->after;
-	}
-	members_release(d, after, o->kill_signal);
-	res->pause_us = now_us() - start;
-	if (!rc && !o->check_only && o->after == CKPT_RUN && o->commit)
-		rc = o->commit(o->ctx, e);
-	res->total_us = now_us() - start;
-	if (o->progress)
-		progress_end(o->progress);
 	image_writer_free(d->img);
 	dump_raws_free(d);
 	mm_free(d);
@@ -209,6 +190,57 @@ int cr_checkpoint(const struct ckpt_opts *o, struct ckpt_result *res, struct err
 	buf_free(&d->refusals);
 	free(d->groups);
 	free(d);
+}
+
+/* again: what prevents it may be gone in a moment. */
+static int attempt(const struct ckpt_opts *o, struct ckpt_result *res, bool *again, struct err *e)
+{
+	struct dump *d = calloc(1, sizeof *d);
+	enum ckpt_after after = CKPT_RUN;
+	uint64_t start = now_us();
+	int rc;
+
+	if (!d)
+		return err_set(e, EX_FAILED, "out of memory");
+	res->date = time(NULL);
+	rc = run(d, o, res, e);
+	*again = rc && d->nrefusals && d->nrefusals == d->npassing;
+	if (!rc && !o->check_only && o->after != CKPT_RUN) {
+		rc = o->commit ? o->commit(o->ctx, e) : 0;
+		if (!rc)
+			after = o->after;
+		if (after == CKPT_KILL)
+			tcp_before_kill(d);
+	}
+	members_release(d, after, o->kill_signal);
+	res->pause_us = now_us() - start;
+	dump_free(d);
+	return rc;
+}
+
+int cr_checkpoint(const struct ckpt_opts *o, struct ckpt_result *res, struct err *e)
+{
+	uint64_t start = now_us();
+	bool again = true;
+	int rc = -1;
+
+	for (int tries = 1; again; tries++) {
+		/* It goes on for longer and longer in between. */
+		struct timespec moment = { .tv_nsec = tries * 2000000 };
+
+		memset(res, 0, sizeof *res);
+		rc = attempt(o, res, &again, e);
+		if (!again || tries == PASSING_TRIES)
+			break;
+		ckpt_result_free(res);
+		err_clear(e);
+		nanosleep(&moment, NULL);
+	}
+	if (!rc && !o->check_only && o->after == CKPT_RUN && o->commit)
+		rc = o->commit(o->ctx, e);
+	res->total_us = now_us() - start;
+	if (o->progress)
+		progress_end(o->progress);
 	return rc;
 }
 

@@ -7,14 +7,11 @@
 #include <string.h>
 #include <sys/mman.h>
 
-int refuse(struct dump *d, const struct dproc *p, const char *fmt, ...)
+static void add_refusal(struct dump *d, const struct dproc *p, const char *fmt, va_list ap)
 {
-	va_list ap;
 	char line[1024];
 
-	va_start(ap, fmt);
 	vsnprintf(line, sizeof line, fmt, ap);
-	va_end(ap);
 	for (char *c = line; *c; c++)
 		if ((unsigned char)*c < 0x20)
 			*c = '?';
@@ -22,6 +19,26 @@ int refuse(struct dump *d, const struct dproc *p, const char *fmt, ...)
 		buf_printf(&d->refusals, "pid %d: ", p->vpid);
 	buf_printf(&d->refusals, "%s\n", line);
 	d->nrefusals++;
+}
+
+int refuse(struct dump *d, const struct dproc *p, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	add_refusal(d, p, fmt, ap);
+	va_end(ap);
+	return 0;
+}
+
+int refuse_for_now(struct dump *d, const struct dproc *p, const char *fmt, ...)
+{
+	va_list ap;
+
+	d->npassing++;
+	va_start(ap, fmt);
+	add_refusal(d, p, fmt, ap);
+	va_end(ap);
 	return 0;
 }
 

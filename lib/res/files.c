@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "res/fd_ops.h"
 #include "res/fd_reg.h"
+#include "res/fd_tcp.h"
 #include "res/fd_unix.h"
 
 #include <dirent.h>
@@ -344,6 +345,7 @@ static void leave(void *node) { }
 void files_free(struct dump *d)
 {
 	unix_world_free(d);
+	tcp_world_free(d);
 	tdestroy(d->descriptions, leave);
 	for (size_t i = 0; i < d->nfiles; i++)
 		free_file(d->files[i]);

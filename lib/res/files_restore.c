@@ -3,6 +3,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "res/fd_ops.h"
+#include "res/fd_tcp.h"
 #include "res/fd_unix.h"
 
 #include <fcntl.h>
@@ -274,6 +275,7 @@ int files_late(struct restore *r, struct err *e)
 void files_restore_free(struct restore *r)
 {
 	unix_forget(r);
+	tcp_forget(r);
 	for (size_t i = 0; i < r->nfiles; i++) {
 		if (r->files[i].fd >= 0)
 			close(r->files[i].fd);

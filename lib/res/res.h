@@ -89,7 +89,7 @@ struct dump {
 	struct fdtab *fdtabs;          /* parallel to procs: files.c */
 	struct image_writer *img;      /* NULL during the check */
 	struct buf refusals;           /* lines "pid 12: fd 7: socket AF_NETLINK is not supported" */
-	size_t nrefusals;
+	size_t nrefusals, npassing;    /* all; of those: refuse_for_now */
 	struct buf files_out;          /* records of member `files` (in order of id) */
 	struct mfile *mfiles; size_t nmfiles;   /* files that are mapped: mm_file.c */
 	struct dshm *shm; size_t nshm;          /* shared memory objects: mm_shm.c */
@@ -101,12 +101,16 @@ struct dump {
 	pid_t above;                   /* who started the job's supervisor, 0: not known */
 	pid_t nsinit;                  /* its first process, not a member; 0 */
 	struct unix_world *unixs;      /* what is known of unix sockets: fd_unix.c */
+	struct tcp_world *tcp;         /* of TCP sockets: fd_tcp.c */
 };
 /* Adds a line to the list of what prevents the checkpoint. Never fails; returns 0 so that checks read well. */
 int refuse(struct dump *d, const struct dproc *p, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* A name by which we find the file that /proc calls `link` for p. Such links are told from our root when p only has a root
  * of its own (chroot), and from its own root when it is in another mount namespace. -1: too long. */
 int dump_path(const struct dproc *p, const char *link, char *out, size_t n);
+/* The same for what may be gone in a moment: when there are only such reasons, the job goes on for that moment, and the checkpoint
+ * is tried again. */
+int refuse_for_now(struct dump *d, const struct dproc *p, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 struct dproc *dump_find(struct dump *d, pid_t vpid);   /* NULL when not a member */
 bool dump_has_pid(struct dump *d, pid_t pid);          /* by the PID as seen here */
 
@@ -158,6 +162,7 @@ struct restart_opts {
 	bool trust;                    /* credentials may exceed what the image's owner has */
 	bool accept_changed;           /* files changed since the checkpoint are taken as they are */
 	bool tty;                      /* -t */
+	bool tcp_close;                /* TCP connections to outside come back as closed ones */
 	int std[3];                    /* what outside stdin, stdout, stderr are connected to */
 	uid_t image_owner;
 };

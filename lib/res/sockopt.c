@@ -221,12 +221,16 @@ static void filter_dump(struct dump *d, const struct dfile *f)
 	free(v);
 }
 
-/* A size that TCP has chosen by itself. */
+/* A size that TCP has chosen by itself; what an accepted socket has otherwise, without use. */
 static bool tuned(int fd, const struct option *o, int protocol)
 {
 	int locks = sockopt_int(fd, SO_BUF_LOCK);
 
-	if (protocol != IPPROTO_TCP || o->level != SOL_SOCKET || locks < 0)
+	if (protocol != IPPROTO_TCP)
+		return false;
+	if (strstr(o->name, ".MULTICAST_"))
+		return true;
+	if (o->level != SOL_SOCKET || locks < 0)
 		return false;
 	return (o->nr == SO_SNDBUF && !(locks & LOCK_SNDBUF)) || (o->nr == SO_RCVBUF && !(locks & LOCK_RCVBUF));
 }

@@ -1,0 +1,635 @@
+/* fd_tcp: TCP sockets, tcp(7): listening, connected among processes of the job, on their way to be so, closed. See fd_tcp.h.
+ *
+ * Record: TYPE="tcp" ... FAMILY="inet"|"inet6" UID= GID= MODE= [ADDRESS=] [PEER=] [SHUTDOWN=bits] [OPTIONS=] [FILTER=]
+ *   [CONTENT=bytes that wait in it] [SENT=bytes that it has not delivered yet], and one of
+ *   LISTEN=backlog             listening
+ *   WITH=id [SERVER="1"]       connected to that one of the job, and that one to it
+ *   ORPHAN="1" [SERVER="1"]    its other end, on this host, is closed
+ *   PENDING=id ORDER=n         connected to a listening one of the job, and not accepted yet
+ *   CONNECTING="1"             connect(2) is under way
+ *   CLOSED="1"                 was connected, both directions have ended [RESET="1": by a reset]
+ *   OUTSIDE="1"                connected to somebody outside the job
+ *   EXTERNAL="1" [STD=n]       somebody's stdio that leads outside: as fd_ext
+ *   nothing of these           not connected; bound if it has ADDRESS
+ *
+ * Nothing of a connection inside the job needs privilege but what waits to be sent because its receiver has no room: that only
+ * TCP_REPAIR shows. */
+#include "res/fd_tcp.h"
+#include "res/fd_ext.h"
+#include "res/fd_ops.h"
+#include "common/cleanup.h"
+
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <poll.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <time.h>
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+#ifndef SO_BUF_LOCK
+#define SO_BUF_LOCK 72
+#endif
+enum { LOCK_RCVBUF = 2 };
+enum way { ALONE, LISTENING, PAIR, ORPHAN, PENDING, CONNECTING, CLOSED, OUTSIDE, EXT, REFUSED };
+
+struct plan {
+	enum way way;
+	int state;
+	const struct inet_entry *x;
+	struct dfile *other;                    /* peer or listener */
+	bool later;                             /* may be otherwise in a moment */
+	char why[256];
+};
+
+static bool tcp_match(const struct dfile *f)
+{
+	int family;
+
+	if (!S_ISSOCK(f->st.st_mode) || (f->flags & O_PATH) || f->lfd < 0)
+		return false;
+	family = sockopt_int(f->lfd, SO_DOMAIN);
+	return (family == AF_INET || family == AF_INET6) && sockopt_int(f->lfd, SO_TYPE) == SOCK_STREAM &&
+	       sockopt_int(f->lfd, SO_PROTOCOL) == IPPROTO_TCP;
+}
+
+int tcp_state(int fd)
+{
+	struct tcp_info t;
+	socklen_t n = sizeof t;
+
+	return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &t, &n) ? -1 : t.tcpi_state;
+}
+
+static uint64_t cookie(int fd)
+{
+	uint64_t v = 0;
+	socklen_t n = sizeof v;
+
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &v, &n) ? 0 : v;
+}
+
+/* ---- the world of this checkpoint ---- */
+
+void tcp_world_free(struct dump *d)
+{
+	if (!d->tcp)
+		return;
+	inet_diag_free(&d->tcp->diag);
+	free(d->tcp->listeners);
+	tcp_repair_free(d->tcp->unsent, d->tcp->nunsent);
+	free(d->tcp->unsent);
+	free(d->tcp->received);
+	free(d->tcp);
+	d->tcp = NULL;
+}
+
+static int world(struct dump *d, struct err *e)
+{
+	AUTO_FD int probe = -1;
+	int rc;
+
+	d->tcp = calloc(1, sizeof *d->tcp);
+	if (!d->tcp)
+		return err_set(e, EX_FAILED, "out of memory");
+	probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	d->tcp->netns = probe >= 0 ? cookie(probe) : 0;
+	rc = inet_diag_tcp(&d->tcp->diag, e);
+	d->tcp->blind = rc == 1;
+	return rc < 0 ? -1 : 0;
+}
+
+static struct dfile *by_ino(struct dump *d, const struct dfile *f, uint32_t ino)
+{
+	struct stat st = { .st_dev = f->st.st_dev, .st_ino = ino };
+
+	return ino ? files_find_inode(d, &st) : NULL;
+}
+
+/* ---- what it is connected to ---- */
+
+static void no(struct plan *p, const struct dfile *f, const char *why)
+{
+	p->way = f->std ? EXT : REFUSED;
+	snprintf(p->why, sizeof p->why, "%s", why);
+}
+
+static void later(struct plan *p, const char *why)
+{
+	p->way = REFUSED;
+	p->later = true;
+	snprintf(p->why, sizeof p->why, "%s", why);
+}
+
+static int events(int fd)
+{
+	struct pollfd one = { .fd = fd, .events = POLLIN | POLLPRI | POLLRDHUP };
+
+	return poll(&one, 1, 0) == 1 ? one.revents : 0;
+}
+
+static bool was_connected(int fd)
+{
+	struct tcp_info t;
+	socklen_t n = sizeof t;
+
+	memset(&t, 0, sizeof t);
+	/* What the SYN or its answer was acknowledged with, or data: of a connection that never was there is nothing. */
+	return !getsockopt(fd, IPPROTO_TCP, TCP_INFO, &t, &n) && (t.tcpi_bytes_acked || t.tcpi_bytes_received || t.tcpi_rcv_mss > 536);
+}
+
+static void plan_closed(const struct dfile *f, struct plan *p)
+{
+	int ev = events(f->lfd);
+
+	if (!(ev & POLLRDHUP))
+		return;
+	p->way = CLOSED;
+	if ((ev & POLLERR) && !was_connected(f->lfd))
+		no(p, f, "its connection has failed, and the program does not know it yet");
+}
+
+/* Descriptions may be added while others are checked. */
+static int listeners_update(struct dump *d)
+{
+	struct tcp_world *w = d->tcp;
+
+	for (; w->seen < d->nfiles; w->seen++) {
+		struct dfile *f = d->files[w->seen], **v;
+
+		if (!tcp_match(f) || tcp_state(f->lfd) != TCPS_LISTEN)
+			continue;
+		v = realloc(w->listeners, (w->nlisteners + 1) * sizeof(struct dfile *));
+		if (!v)
+			return -1;
+		w->listeners = v;
+		v[w->nlisteners++] = f;
+	}
+	return 0;
+}
+
+/* The listening socket of the job that a connection to `to` waits at. */
+static struct dfile *listener(struct dump *d, const struct dfile *f, const struct inet_end *to)
+{
+	if (listeners_update(d))
+		return NULL;
+	for (size_t i = 0; i < d->tcp->nlisteners; i++) {
+		struct dfile *l = d->tcp->listeners[i];
+		const struct inet_entry *x = l != f ? inet_diag_find(&d->tcp->diag, l->st.st_ino) : NULL;
+		union inet_addr a;
+
+		if (x && x->src.port == to->port && inet_own(l->lfd, &a) && (inet_any(&a) || !memcmp(x->src.a, to->a, sizeof to->a)))
+			return l;
+	}
+	return NULL;
+}
+
+/* Those that wait at l must be the job's. */
+static void plan_listening(struct dump *d, struct dfile *f, struct plan *p)
+{
+	const struct inet_diag *t = &d->tcp->diag;
+	uint32_t ours = 0, waiting = p->x->rqueue;
+
+	p->way = LISTENING;
+	for (size_t i = 0; waiting && i < t->n && !t->v[i].ino; i++) {
+		const struct inet_entry *x = &t->v[i], *client;
+
+		if (x->src.port != p->x->src.port || x->state == TCPS_TIME_WAIT || x->state == TCPS_SYN_RECV)
+			continue;
+		client = inet_diag_between(t, &x->dst, &x->src);
+		if (client && by_ino(d, f, client->ino) && listener(d, NULL, &x->src) == f)
+			ours++;
+	}
+	if (ours < waiting)
+		later(p, "a connection from outside the job waits to be accepted");
+}
+
+static void plan_pending(struct dump *d, struct dfile *f, struct plan *p)
+{
+	struct tcp_info t;
+	socklen_t n = sizeof t;
+
+	p->way = PENDING;
+	p->other = listener(d, f, &p->x->dst);
+	memset(&t, 0, sizeof t);
+	if (!p->other)
+		no(p, f, "it waits to be accepted outside the job");
+	else if (getsockopt(f->lfd, IPPROTO_TCP, TCP_INFO, &t, &n) || n < offsetof(struct tcp_info, tcpi_bytes_sent) + 8 || t.tcpi_bytes_sent)
+		later(p, "data was sent over it, and it is not accepted yet");
+	else if (p->x->shutdown)
+		later(p, "it is shut down, and not accepted yet");
+}
+
+static void plan_connected(struct dump *d, struct dfile *f, struct plan *p)
+{
+	const struct inet_diag *t = &d->tcp->diag;
+	const struct inet_entry *px = inet_diag_between(t, &p->x->dst, &p->x->src);
+	union inet_addr peer;
+
+	if (px == p->x) {
+		no(p, f, "it is connected to itself");
+		return;
+	}
+	p->other = px ? by_ino(d, f, px->ino) : NULL;
+	if (p->other) {
+		p->way = PAIR;
+		return;
+	}
+	if (px && !px->ino && px->state == TCPS_ESTABLISHED) {
+		plan_pending(d, f, p);
+		return;
+	}
+	p->way = OUTSIDE;
+	if ((px && px->ino) || !inet_peer(f->lfd, &peer) || !inet_local(&peer)) {
+		if (f->std)
+			p->way = EXT;
+		return;
+	}
+	p->way = ORPHAN;
+	/* What it sent last is in no socket that anybody holds. */
+	if (p->state != TCPS_CLOSE_WAIT && p->state != TCPS_LAST_ACK && p->state != TCPS_CLOSING)
+		later(p, "its other end was closed with data on the way");
+}
+
+static void plan_make(struct dump *d, struct dfile *f, struct plan *p)
+{
+	uint64_t ns = cookie(f->lfd);
+	char ulp[16] = "";
+	socklen_t n = sizeof ulp;
+
+	*p = (struct plan){ .way = ALONE, .state = tcp_state(f->lfd) };
+	if (ns && d->tcp->netns && ns != d->tcp->netns) {
+		no(p, f, "it belongs to another network namespace");
+		return;
+	}
+	if (!getsockopt(f->lfd, IPPROTO_TCP, 31 /* TCP_ULP */, ulp, &n) && n && *ulp) {
+		no(p, f, "an upper layer protocol is on (TCP_ULP)");
+		return;
+	}
+	if (p->state == TCPS_CLOSE) {
+		plan_closed(f, p);
+		return;
+	}
+	p->x = inet_diag_find(&d->tcp->diag, f->st.st_ino);
+	if (!p->x) {
+		no(p, f, d->tcp->blind ? "this kernel does not tell what it is connected to (no tcp_diag)" :
+		   "the kernel does not tell what it is connected to");
+		return;
+	}
+	if (p->state == TCPS_LISTEN)
+		plan_listening(d, f, p);
+	else if (p->state == TCPS_SYN_SENT)
+		p->way = CONNECTING;
+	else
+		plan_connected(d, f, p);
+}
+
+/* ---- what is on its way ---- */
+
+/* What was sent and has arrived is acknowledged now, not in a moment: then SIOCOUTQ tells what has not. */
+static void acknowledge(int fd)
+{
+	setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &(int){ 1 }, sizeof(int));
+}
+
+/* Bytes of its program that f's other end has not received. */
+static int unsent(const struct dfile *f, int state)
+{
+	int n = 0;
+
+	if (ioctl(f->lfd, SIOCOUTQ, &n))
+		return -1;
+	/* A FIN that is not acknowledged counts as one. */
+	if (n && (state == TCPS_FIN_WAIT1 || state == TCPS_CLOSING || state == TCPS_LAST_ACK))
+		n--;
+	return n;
+}
+
+static int waiting(const struct dfile *f)
+{
+	int n = 0;
+
+	return ioctl(f->lfd, SIOCINQ, &n) ? 0 : n;
+}
+
+/* More room at a receiver that has set no size itself, so that what its sender still holds gets to where we can see it. */
+static void widen(const struct dfile *f, int more)
+{
+	int locks = sockopt_int(f->lfd, SO_BUF_LOCK), now = sockopt_int(f->lfd, SO_RCVBUF), want;
+
+	if (locks < 0 || (locks & LOCK_RCVBUF) || now < 0 || more > INT_MAX / 4)
+		return;
+	/* The kernel doubles it, up to net.core.rmem_max. */
+	want = now / 2 + 2 * more;
+	setsockopt(f->lfd, SOL_SOCKET, SO_RCVBUF, &want, sizeof want);
+	setsockopt(f->lfd, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof locks);
+	if (sockopt_int(f->lfd, SO_RCVBUF) < now)
+		setsockopt(f->lfd, SOL_SOCKET, SO_RCVBUF, &(int){ now / 2 }, sizeof now);
+}
+
+/* Without the right to look into senders: they are asked to send. They notice the room when their timers ask for it. */
+static void drain_all(struct dump *d)
+{
+	static const struct timespec moment = { .tv_nsec = 5000000 };
+	struct plan p;
+	bool held = true;
+
+	for (int tries = 0; held && tries < 120; tries++) {
+		held = false;
+		for (size_t i = 0; i < d->nfiles; i++) {
+			struct dfile *f = d->files[i];
+			int n;
+
+			if (!tcp_match(f))
+				continue;
+			plan_make(d, f, &p);
+			if (p.way != PAIR)
+				continue;
+			acknowledge(p.other->lfd);
+			n = unsent(f, p.state);
+			if (n > 0 && !tries)
+				widen(p.other, n);
+			held |= n > 0;
+		}
+		if (held)
+			nanosleep(&moment, NULL);
+	}
+}
+
+/* ---- check and dump ---- */
+
+static const char *text(const struct dfile *f, char out[2 * INET_TEXT + 32])
+{
+	union inet_addr a;
+	char own[INET_TEXT] = "", peer[INET_TEXT] = "";
+
+	if (inet_own(f->lfd, &a))
+		inet_text(&a, own);
+	if (inet_peer(f->lfd, &a))
+		inet_text(&a, peer);
+	snprintf(out, 2 * INET_TEXT + 32, "TCP socket %s%s%s", own, *peer ? " -> " : "", peer);
+	return out;
+}
+
+static bool urgent(const struct dfile *f)
+{
+	return events(f->lfd) & POLLPRI;
+}
+
+static int check_queues(struct dump *d, struct dfile *f, const struct plan *p, const char *what)
+{
+	if (p->way == LISTENING || p->way == ALONE || p->way == CONNECTING || p->way == PENDING)
+		return 0;
+	if (urgent(f))
+		return refuse(d, f->p, "fd %d: %s: urgent data waits in it", f->fd, what);
+	if (sockopt_int(f->lfd, SO_PEEK_OFF) >= 0 && waiting(f))
+		return refuse(d, f->p, "fd %d: %s: SO_PEEK_OFF is set and data waits in it", f->fd, what);
+	if (p->way == PAIR) {
+		acknowledge(p->other->lfd);
+		if (unsent(f, p->state) > 0 && !tcp_repair_allowed())
+			return refuse_for_now(d, f->p, "fd %d: %s: %d bytes wait to be sent, which only CAP_NET_ADMIN can read", f->fd,
+					      what, unsent(f, p->state));
+	}
+	return 0;
+}
+
+static int tcp_check(struct dump *d, struct dfile *f, struct err *e)
+{
+	char what[2 * INET_TEXT + 32];
+	struct plan p;
+
+	if (!d->tcp) {
+		if (world(d, e))
+			return -1;
+		if (!tcp_repair_allowed())
+			drain_all(d);
+	}
+	plan_make(d, f, &p);
+	text(f, what);
+	if (p.way == EXT)
+		return 0;
+	if (p.way == REFUSED)
+		return (p.later ? refuse_for_now : refuse)(d, f->p, "fd %d: %s: %s", f->fd, what, p.why);
+	sockopt_check(d, f, what);
+	return check_queues(d, f, &p, what);
+}
+
+/* The sockets that have unsent data, and what waits at their other ends now. */
+static void find_unsent(struct dump *d)
+{
+	struct tcp_world *w = d->tcp;
+
+	for (size_t i = 0; i < d->nfiles; i++) {
+		struct dfile *f = d->files[i];
+		struct plan p;
+
+		w->unsent[i] = (struct tcp_repair){ .fd = -1 };
+		if (f->ops != &fd_tcp_ops)
+			continue;
+		plan_make(d, f, &p);
+		if (p.way != PAIR)
+			continue;
+		acknowledge(p.other->lfd);
+		w->received[i] = waiting(p.other);
+		if (unsent(f, p.state) > 0)
+			w->unsent[i].fd = f->lfd;
+	}
+}
+
+static bool moved(struct dump *d)
+{
+	for (size_t i = 0; i < d->tcp->nunsent; i++) {
+		struct plan p;
+
+		if (d->tcp->unsent[i].fd < 0)
+			continue;
+		plan_make(d, d->files[i], &p);
+		if (p.way != PAIR || waiting(p.other) != d->tcp->received[i])
+			return true;
+	}
+	return false;
+}
+
+/* All unsent data of the job is read at once. What its timers send meanwhile would be counted at both ends: then once more. */
+static int read_unsent(struct dump *d, struct err *e)
+{
+	static const struct timespec moment = { .tv_nsec = 2000000 };
+	struct tcp_world *w = d->tcp;
+
+	if (w->unsent)
+		return 0;
+	w->unsent = calloc(d->nfiles + 1, sizeof *w->unsent);
+	w->received = calloc(d->nfiles + 1, sizeof *w->received);
+	if (!w->unsent || !w->received)
+		return err_set(e, EX_FAILED, "out of memory");
+	w->nunsent = d->nfiles;
+	for (int tries = 0; tries < 100; tries++) {
+		find_unsent(d);
+		if (tcp_repair_read(w->unsent, w->nunsent, e))
+			return -1;
+		if (!moved(d))
+			return 0;
+		tcp_repair_free(w->unsent, w->nunsent);
+		nanosleep(&moment, NULL);
+	}
+	return err_set(e, EX_CANNOT_CKPT, "data of its TCP connections does not come to rest");
+}
+
+static int put_content(struct dump *d, const struct dfile *f, const struct plan *p, struct err *e)
+{
+	AUTO_BUF struct buf data = BUF_INIT;
+	const struct buf *out = &d->tcp->unsent[f->id - 1].out;
+	int n = waiting(f), got;
+	char name[32], *to;
+
+	if (p->way == PENDING || p->way == CONNECTING || p->way == LISTENING || (n <= 0 && !out->len))
+		return 0;
+	if (p->way == PAIR && d->tcp->unsent[p->other->id - 1].fd >= 0 && n != d->tcp->received[p->other->id - 1])
+		return err_set(e, EX_CANNOT_CKPT, "fd %d: data of its TCP connection does not come to rest", f->fd);
+	to = buf_reserve(&data, (size_t)n + 1);
+	if (!to)
+		return err_set(e, EX_FAILED, "out of memory");
+	got = n > 0 ? (int)recv(f->lfd, to, (size_t)n, MSG_PEEK | MSG_DONTWAIT) : 0;
+	if (got < 0 || (got < n && p->way != OUTSIDE))
+		return got < 0 ? err_sys(e, "cannot look into a TCP socket") :
+				 err_set(e, EX_CANNOT_CKPT, "fd %d: of %d bytes in a TCP socket only %d can be seen", f->fd, n, got);
+	buf_commit(&data, (size_t)got);
+	if (got)
+		rec_put_u64(&d->files_out, "CONTENT", (uint64_t)got);
+	if (out->len)
+		rec_put_u64(&d->files_out, "SENT", out->len);
+	buf_add(&data, out->p, out->len);
+	if (buf_failed(&data))
+		return err_set(e, EX_FAILED, "out of memory");
+	snprintf(name, sizeof name, "tcp_%u", f->id);
+	return dump_raw_mem(d, name, buf_str(&data), data.len, e);
+}
+
+/* Several sockets have the address of the one that listened. */
+static bool is_server(struct dump *d, const struct plan *p)
+{
+	const struct inet_diag *t = &d->tcp->diag;
+	size_t lo = 0, hi = t->n;
+
+	/* The first one by ends with this address. */
+	while (lo < hi) {
+		size_t mid = (lo + hi) / 2;
+
+		if (memcmp(&t->v[t->by_ends[mid]].src, &p->x->src, sizeof p->x->src) < 0)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return (lo + 1 < t->n && !memcmp(&t->v[t->by_ends[lo + 1]].src, &p->x->src, sizeof p->x->src)) ||
+	       listener(d, NULL, &p->x->src);
+}
+
+static void put_links(struct dump *d, const struct dfile *f, const struct plan *p)
+{
+	struct buf *b = &d->files_out;
+	struct tcp_info t;
+	socklen_t n = sizeof t;
+
+	switch (p->way) {
+	case LISTENING:
+		rec_put_u64(b, "LISTEN", p->x->wqueue);
+		break;
+	case PAIR:
+		rec_put_u64(b, "WITH", p->other->id);
+		if (is_server(d, p))
+			rec_put_u64(b, "SERVER", 1);
+		break;
+	case ORPHAN:
+		rec_put_u64(b, "ORPHAN", 1);
+		if (is_server(d, p))
+			rec_put_u64(b, "SERVER", 1);
+		break;
+	case PENDING:
+		rec_put_u64(b, "PENDING", p->other->id);
+		/* The kernel does not show the order of those that wait: the one connected longest ago is first. */
+		memset(&t, 0, sizeof t);
+		if (!getsockopt(f->lfd, IPPROTO_TCP, TCP_INFO, &t, &n))
+			rec_put_u64(b, "ORDER", UINT32_MAX - t.tcpi_last_ack_recv);
+		break;
+	case CONNECTING:
+		rec_put_u64(b, "CONNECTING", 1);
+		break;
+	case CLOSED:
+		rec_put_u64(b, "CLOSED", 1);
+		if (events(f->lfd) & POLLERR)
+			rec_put_u64(b, "RESET", 1);
+		break;
+	case OUTSIDE:
+		rec_put_u64(b, "OUTSIDE", 1);
+		break;
+	default:
+		break;
+	}
+}
+
+static int tcp_dump(struct dump *d, struct dfile *f, struct err *e)
+{
+	struct buf *b = &d->files_out;
+	union inet_addr a;
+	char addr[INET_TEXT];
+	struct plan p;
+	int family = sockopt_int(f->lfd, SO_DOMAIN);
+
+	plan_make(d, f, &p);
+	if (p.way == EXT) {
+		ext_dump(d, f);
+		return 0;
+	}
+	if (read_unsent(d, e))
+		return -1;
+	rec_put_str(b, "FAMILY", family == AF_INET ? "inet" : "inet6");
+	rec_put_u64(b, "UID", f->st.st_uid);
+	rec_put_u64(b, "GID", f->st.st_gid);
+	rec_put_hex(b, "MODE", f->st.st_mode & 07777);
+	if (p.way != CLOSED && inet_own(f->lfd, &a) && (inet_port(&a) || !inet_any(&a)))
+		rec_put_str(b, "ADDRESS", inet_text(&a, addr));
+	if (p.way == CONNECTING && p.x) {
+		/* getpeername(2) does not tell yet. */
+		memset(&a, 0, sizeof a);
+		a.sa.sa_family = (sa_family_t)family;
+		if (family == AF_INET)
+			memcpy(&a.in.sin_addr, p.x->dst.a + 12, 4);
+		else
+			memcpy(&a.in6.sin6_addr, p.x->dst.a, 16);
+		inet_set_port(&a, p.x->dst.port);
+		rec_put_str(b, "PEER", inet_text(&a, addr));
+	} else if (p.way != CLOSED && inet_peer(f->lfd, &a)) {
+		rec_put_str(b, "PEER", inet_text(&a, addr));
+	}
+	put_links(d, f, &p);
+	if (p.x && p.x->shutdown && p.way != LISTENING)
+		rec_put_u64(b, "SHUTDOWN", p.x->shutdown);
+	if (sockopt_dump(d, f, family, SOCK_STREAM, IPPROTO_TCP, e))
+		return -1;
+	return put_content(d, f, &p, e);
+}
+
+void tcp_before_kill(struct dump *d)
+{
+	static const struct linger at_once = { 1, 0 };
+
+	if (!d->tcp)
+		return;
+	for (size_t i = 0; i < d->nfiles; i++) {
+		struct dfile *f = d->files[i];
+		struct plan p;
+
+		if (f->ops != &fd_tcp_ops)
+			continue;
+		plan_make(d, f, &p);
+		if (p.way == PAIR || p.way == ORPHAN || p.way == PENDING)
+			setsockopt(f->lfd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+	}
+}
+
+const struct fd_ops fd_tcp_ops = { .type = "tcp", .match = tcp_match, .check = tcp_check, .dump = tcp_dump, .open = tcp_open };

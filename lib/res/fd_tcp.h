@@ -1,0 +1,80 @@
+/* fd_tcp: TCP sockets, tcp(7), over IPv4 and IPv6. What its files share:
+ *   inet_diag.c       what the kernel tells of all sockets
+ *   fd_tcp.c          check and dump
+ *   tcp_repair.c      what only TCP_REPAIR shows: unsent data, sequence numbers
+ *   tcp_lock.c        packets held while a connection to outside has no socket
+ *   fd_tcp_open.c     restart: the order in which sockets are made; those inside the job by real connections
+ *   fd_tcp_fill.c     restart: what waited, shut down ends, options
+ *   fd_tcp_outside.c  restart: connections to outside, by TCP_REPAIR */
+#ifndef XOS_FD_TCP_H
+#define XOS_FD_TCP_H
+
+#include "res/inet.h"
+#include "res/res.h"
+#include "res/sockopt.h"
+
+enum {
+	TCP_MAX_QUEUE = 1 << 30,         /* bytes in one queue */
+	TCP_MAX_BACKLOG = INT_MAX,
+	/* states, net/tcp_states.h */
+	TCPS_ESTABLISHED = 1, TCPS_SYN_SENT, TCPS_SYN_RECV, TCPS_FIN_WAIT1, TCPS_FIN_WAIT2, TCPS_TIME_WAIT, TCPS_CLOSE,
+	TCPS_CLOSE_WAIT, TCPS_LAST_ACK, TCPS_LISTEN, TCPS_CLOSING,
+	TCP_SHUT_RCV = 1, TCP_SHUT_SEND = 2,
+};
+/* The state of a TCP socket by TCP_INFO, -1: none of that kind. */
+int tcp_state(int fd);
+
+/* ---- checkpoint ---- */
+
+struct tcp_world {                       /* of one checkpoint */
+	struct inet_diag diag;
+	bool blind;                      /* this kernel does not tell */
+	uint64_t netns;                  /* cookie of our network namespace, 0: not known */
+	struct tcp_repair *unsent; size_t nunsent; /* by id of description - 1: what is still to be sent; fd -1: nothing */
+	int *received;                   /* parallel: what waited at the other end then */
+	struct dfile **listeners; size_t nlisteners, seen; /* among the first `seen` descriptions */
+	bool locked;                     /* packets of connections to outside are held */
+};
+void tcp_world_free(struct dump *d);
+/* The job is about to be killed for good: its connections among its own processes leave nothing that stands in the way of a restart. */
+void tcp_before_kill(struct dump *d);
+
+/* ---- tcp_repair.c ---- */
+
+struct tcp_repair {
+	int fd;                          /* not owned; -1: leave it */
+	bool whole;                      /* all below, else only the unsent data */
+	int error;                       /* errno, 0: read */
+	uint32_t snd_seq, rcv_seq;       /* of the next byte that the program writes, and of the next that the peer sends */
+	uint32_t mss, timestamp;
+	unsigned char snd_wscale, rcv_wscale, sack, stamps, wscale;
+	uint32_t snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup;
+	struct buf out, in;              /* sent but not acknowledged, and unsent; received */
+};
+/* We may. */
+bool tcp_repair_allowed(void);
+/* Reads all of v. A process of its own does it, which our death does not touch: no socket stays in repair mode. */
+int tcp_repair_read(struct tcp_repair *v, size_t n, struct err *e);
+void tcp_repair_free(struct tcp_repair *v, size_t n);
+
+/* ---- restart ---- */
+
+struct tsock {
+	struct rfile *f;
+	int family;
+	union inet_addr own, peer;
+	bool listening, orphan, connecting, closed, reset, outside, server, bound;
+	int backlog, shutdown;
+	uint32_t with, pending, order;
+	uint64_t content, sent;          /* bytes that wait in it; that it has not delivered yet */
+	int tmp;                         /* the other end of an orphan until it is filled, -1 */
+	bool opened;
+};
+struct tsock *tcp_of(struct restore *r, uint32_t id);   /* NULL: no TCP socket */
+int tcp_open(struct restore *r, struct rfile *f, struct err *e);
+/* Puts content, ends and options into all; all are open. */
+int tcp_fill_all(struct restore *r, struct err *e);
+/* Before the records are freed: connections of a restart that failed (!r->done) leave no TIME-WAIT in the way of the next. */
+void tcp_forget(struct restore *r);
+
+#endif

@@ -1,0 +1,217 @@
+/* tcp_repair: what only TCP_REPAIR shows of a connection: what it has sent without acknowledgement or has still to send, sequence numbers, windows.
+ *
+ * A socket in repair mode belongs to the job: left so it could neither send nor receive any more. So a process of its own does all of it,
+ * in microseconds for each socket: it takes no signal, has a session of its own, and does not end with us; should somebody kill
+ * exactly that one, we put its sockets back. */
+#include "res/fd_tcp.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+
+#include <linux/sockios.h>
+#include <linux/tcp.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { REPAIR_OFF_NO_WP = -1, QUEUE_RECV = 1, QUEUE_SEND = 2, CAP_NET_ADMIN_ = 12 };
+#ifndef TCP_REPAIR_WINDOW
+#define TCP_REPAIR_WINDOW 29
+#endif
+struct window { uint32_t snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup; };
+
+/* In memory that both processes share. */
+struct slot {
+	struct tcp_repair got;                  /* without the buffers */
+	size_t out_max, in_max, out_len, in_len, at; /* at: where its bytes lie */
+};
+
+static int set_int(int fd, int opt, int v)
+{
+	return setsockopt(fd, IPPROTO_TCP, opt, &v, sizeof v);
+}
+
+bool tcp_repair_allowed(void)
+{
+	AUTO_FD int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	return fd >= 0 && !set_int(fd, TCP_REPAIR, 1);
+}
+
+static int queue_read(int fd, int queue, uint32_t *seq, char *to, size_t max, size_t *len)
+{
+	socklen_t n = sizeof *seq;
+	ssize_t got = 0;
+
+	if (set_int(fd, TCP_REPAIR_QUEUE, queue) || (seq && getsockopt(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, seq, &n)))
+		return -1;
+	if (max)
+		got = recv(fd, to, max, MSG_PEEK | MSG_DONTWAIT);
+	if (got < 0 && errno != EAGAIN)
+		return -1;
+	*len = got > 0 ? (size_t)got : 0;
+	return 0;
+}
+
+static int rest_read(struct tcp_repair *g, int fd)
+{
+	struct tcp_info t;
+	struct window w;
+	socklen_t n = sizeof t;
+
+	memset(&t, 0, sizeof t);
+	if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &t, &n))
+		return -1;
+	g->wscale = t.tcpi_options & TCPI_OPT_WSCALE ? 1 : 0;
+	g->sack = t.tcpi_options & TCPI_OPT_SACK ? 1 : 0;
+	g->stamps = t.tcpi_options & TCPI_OPT_TIMESTAMPS ? 1 : 0;
+	g->snd_wscale = t.tcpi_snd_wscale;
+	g->rcv_wscale = t.tcpi_rcv_wscale;
+	n = sizeof g->mss;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_MAXSEG, &g->mss, &n))
+		return -1;
+	n = sizeof g->timestamp;
+	if (g->stamps && getsockopt(fd, IPPROTO_TCP, TCP_TIMESTAMP, &g->timestamp, &n))
+		return -1;
+	n = sizeof w;
+	if (getsockopt(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, &w, &n))
+		return -1;
+	g->snd_wl1 = w.snd_wl1;
+	g->snd_wnd = w.snd_wnd;
+	g->max_window = w.max_window;
+	g->rcv_wnd = w.rcv_wnd;
+	g->rcv_wup = w.rcv_wup;
+	return 0;
+}
+
+/* Nothing in here may wait or allocate. */
+static int read_one(struct slot *s, char *bytes)
+{
+	int fd = s->got.fd;
+
+	if (queue_read(fd, QUEUE_SEND, s->got.whole ? &s->got.snd_seq : NULL, bytes + s->at, s->out_max, &s->out_len))
+		return -1;
+	if (!s->got.whole)
+		return 0;
+	if (queue_read(fd, QUEUE_RECV, &s->got.rcv_seq, bytes + s->at + s->out_max, s->in_max, &s->in_len))
+		return -1;
+	return rest_read(&s->got, fd);
+}
+
+static void guard(struct slot *s, size_t n, char *bytes)
+{
+	sigset_t all;
+
+	sigfillset(&all);
+	sigprocmask(SIG_SETMASK, &all, NULL);
+	setsid();
+	for (size_t i = 0; i < n; i++) {
+		if (set_int(s[i].got.fd, TCP_REPAIR, 1)) {
+			s[i].got.error = errno;
+			continue;
+		}
+		fault("tcp-repair");
+		s[i].got.error = read_one(&s[i], bytes) ? errno : 0;
+		set_int(s[i].got.fd, TCP_REPAIR, REPAIR_OFF_NO_WP);
+	}
+	_exit(0);
+}
+
+static size_t slots_fill(struct slot *s, const struct tcp_repair *v, size_t n)
+{
+	size_t at = 0, k = 0;
+
+	for (size_t i = 0; i < n; i++) {
+		int out = 0, in = 0;
+
+		if (v[i].fd < 0)
+			continue;
+		if (ioctl(v[i].fd, SIOCOUTQ, &out) || ioctl(v[i].fd, SIOCINQ, &in))
+			out = in = 0;
+		s[k].got = v[i];
+		s[k].got.error = ECANCELED;
+		s[k].at = at;
+		s[k].out_max = out > 0 ? (size_t)out : 0;
+		s[k].in_max = v[i].whole && in > 0 ? (size_t)in : 0;
+		at += s[k].out_max + s[k].in_max;
+		k++;
+	}
+	return at;
+}
+
+static int take(struct tcp_repair *v, size_t n, const struct slot *s, const char *bytes, struct err *e)
+{
+	for (size_t i = 0, k = 0; i < n; i++) {
+		const struct slot *x = &s[k];
+
+		if (v[i].fd < 0)
+			continue;
+		k++;
+		v[i] = x->got;
+		if (v[i].error) {
+			errno = v[i].error;
+			return err_sys(e, "cannot look into a TCP connection");
+		}
+		buf_add(&v[i].out, bytes + x->at, x->out_len);
+		buf_add(&v[i].in, bytes + x->at + x->out_max, x->in_len);
+		if (buf_failed(&v[i].out) || buf_failed(&v[i].in))
+			return err_set(e, EX_FAILED, "out of memory");
+	}
+	return 0;
+}
+
+static int run(struct slot *s, size_t n, char *bytes, struct err *e)
+{
+	pid_t pid = fork();
+	int st;
+
+	if (pid < 0)
+		return err_sys(e, "cannot make a process");
+	if (!pid)
+		guard(s, n, bytes);
+	while (waitpid(pid, &st, 0) < 0)
+		if (errno != EINTR)
+			return err_sys(e, "waitpid");
+	if (WIFEXITED(st))
+		return 0;
+	for (size_t i = 0; i < n; i++)
+		set_int(s[i].got.fd, TCP_REPAIR, REPAIR_OFF_NO_WP);
+	return err_set(e, EX_FAILED, "the process that looks into TCP connections was killed");
+}
+
+int tcp_repair_read(struct tcp_repair *v, size_t n, struct err *e)
+{
+	size_t wanted = 0, room, bytes_len;
+	struct slot *s;
+	char *bytes;
+	int rc = -1;
+
+	for (size_t i = 0; i < n; i++)
+		wanted += v[i].fd >= 0;
+	if (!wanted)
+		return 0;
+	room = wanted * sizeof *s;
+	s = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (s == MAP_FAILED)
+		return err_set(e, EX_FAILED, "out of memory");
+	bytes_len = slots_fill(s, v, n) + 1;
+	bytes = mmap(NULL, bytes_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (bytes == MAP_FAILED) {
+		err_set(e, EX_FAILED, "out of memory");
+	} else {
+		rc = run(s, wanted, bytes, e) || take(v, n, s, bytes, e) ? -1 : 0;
+		munmap(bytes, bytes_len);
+	}
+	munmap(s, room);
+	return rc;
+}
+
+void tcp_repair_free(struct tcp_repair *v, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		buf_free(&v[i].out);
+		buf_free(&v[i].in);
+	}
+}
