@@ -42,16 +42,9 @@ __attribute__((format(printf, 2, 3))) static void due(int fd, const char *fmt, .
 
 static void sockets(void)
 {
-	struct sockaddr_in in = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
-	socklen_t len = sizeof in;
 	int fd, peer, sv[2];
 
-	VICTIM_TRY(fd = socket(AF_INET, SOCK_STREAM, 0));
-	VICTIM_TRY(bind(fd, (struct sockaddr *)&in, sizeof in));
-	VICTIM_TRY(listen(fd, 1));
-	VICTIM_TRY(getsockname(fd, (struct sockaddr *)&in, &len));
-	due(fd, "socket AF_INET SOCK_STREAM 127.0.0.1:%u (listening) is not supported", ntohs(in.sin_port));
 	VICTIM_TRY(peer = socket(AF_INET, SOCK_DGRAM, 0));
 	due(peer, "socket AF_INET SOCK_DGRAM is not supported");
 	fd = socket(AF_INET6, SOCK_DGRAM, 0);
