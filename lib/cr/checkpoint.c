@@ -10,6 +10,7 @@
 #include "res/dump_raw.h"
 #include "res/fd_tcp.h"
 #include "res/files.h"
+#include "res/keyring.h"
 #include "res/mm.h"
 #include "res/sysv.h"
 
@@ -116,6 +117,29 @@ static int ask_tree(struct dump *d, pid_t vppid, size_t depth, bool *done, struc
 	return 0;
 }
 
+/* What only the processes know and may prevent a checkpoint. One whose filter might answer for it (seccomp) is refused already. */
+static int question_all(struct dump *d, struct err *e)
+{
+	for (size_t i = 0; i < d->nprocs; i++) {
+		struct dproc *p = d->procs[i];
+		int rc = 0;
+
+		if (p->zombie || p->t->zombie_leader || p->t->seccomp_unsuspended)
+			continue;
+		if (remote_begin(&p->rem, p->t, 0, e))
+			return err_prefix(e, "pid %d", p->vpid);
+		for (size_t k = 0; !rc && res_table[k]; k++)
+			if (res_table[k]->ask && res_table[k]->ask(d, p, e))
+				rc = err_prefix(e, "%s", res_table[k]->name);
+		if (remote_end(p->rem, rc ? NULL : e))
+			rc = -1;
+		p->rem = NULL;
+		if (rc)
+			return err_prefix(e, "pid %d", p->vpid);
+	}
+	return 0;
+}
+
 static int ask_all(struct dump *d, struct err *e)
 {
 	AUTO_FREE bool *done = calloc(d->nprocs, sizeof *done);
@@ -161,7 +185,7 @@ static void report(struct dump *d, struct buf *b)
 
 static int run(struct dump *d, const struct ckpt_opts *o, struct ckpt_result *res, struct err *e)
 {
-	if (members_stop(d, o, e) || members_look(d, o, e) || check_all(d, e))
+	if (members_stop(d, o, e) || members_look(d, o, e) || check_all(d, e) || question_all(d, e))
 		return -1;
 	res->nprocs = d->nprocs;
 	for (size_t i = 0; i < d->nprocs; i++)
@@ -185,6 +209,7 @@ static void dump_free(struct dump *d)
 	dump_raws_free(d);
 	mm_free(d);
 	sysv_free(d);
+	keyring_dump_free(d);
 	files_free(d);
 	members_free(d);
 	buf_free(&d->refusals);

@@ -14,6 +14,7 @@
 #include "res/fd_mqueue.h"
 #include "res/fd_pidfd.h"
 #include "res/files.h"
+#include "res/keyring.h"
 #include "res/mm.h"
 #include "res/sysv.h"
 
@@ -104,6 +105,7 @@ static void restore_free(struct restore *r)
 	files_restore_free(r);
 	mm_restore_free(r);
 	sysv_restore_free(r);
+	keyring_restore_free(r);
 	if (r->img_fd >= 0)
 		close(r->img_fd);
 	plan_free(r);

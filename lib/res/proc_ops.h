@@ -3,13 +3,14 @@
  *
  * The order of the table (late() goes through it backwards, see cr/restart.c):
  *
- *     unsupported, ns, ctty, umask, fs, sigaction, procfs, rlimit, comm, sched, seccomp, creds, prctl, thread,
+ *     unsupported, ns, ctty, umask, fs, sigaction, procfs, rlimit, comm, sched, seccomp, creds, keyring, prctl, thread,
  *     locks, sysv, sigpending, posix_timer, itimer, pidfd
  *
  * restore_thread(): scheduling needs the restorer's credentials, so it comes before creds (as oom_score_adj and raised
  * hard limits do: those are set in restore(), before any restore_thread()). A seccomp filter may need CAP_SYS_ADMIN of the
  * thread, so it comes before creds too; nothing is filtered while the tracer suspends it. A change of credentials
  * clears pdeathsig and dumpable, so prctl comes after. rseq is the last call of thread.
+ * Keys belong to who makes them, so keyring comes after creds.
  * late(): sigpending empties the queues, fills them, and has the timers armed, which may add their own at once (in one
  * function: no other order would do); dumpable and MDWE (prctl) and then the limits come last, so that they hinder nobody. */
 #ifndef XOS_PROC_OPS_H
@@ -35,6 +36,7 @@ extern const struct res_ops res_thread;       /* thread.c: robust list, tid addr
 extern const struct res_ops res_sysv;         /* sysv_dump.c: System V IPC */
 extern const struct res_ops res_posix_timer;
 extern const struct res_ops res_itimer;
+extern const struct res_ops res_keyring;      /* keyring.c: session, process and thread keyrings */
 extern const struct res_ops res_pidfd;        /* fd_pidfd.c: processes take their pidfds, when all threads exist */
 
 /* TYPE names of all records that these write, NULL-terminated. */

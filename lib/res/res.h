@@ -7,7 +7,7 @@
  *
  * Checkpoint: all processes stand. For each process: check() of every resource; nothing is touched, and
  * what is not supported is added by refuse() - all of it, not the first only. Then remote control of the
- * leader begins (p->rem) and dump() of every resource runs in table order; then, for each
+ * leader begins (p->rem), ask() of every resource of every process may add to them, and dump() of every resource runs in table order; then, for each
  * thread, remote control of that thread (th->rem) and dump_thread(). Records go to p->out.
  *
  * Restart: verify() of every resource before anything is created; then tree, memory, descriptors
@@ -100,6 +100,7 @@ struct dump {
 	char *groups;                  /* control groups of the first member: member_group.c */
 	pid_t above;                   /* who started the job's supervisor, 0: not known */
 	pid_t nsinit;                  /* its first process, not a member; 0 */
+	struct dump_keys *keys;        /* those met so far: keyring.c */
 	struct unix_world *unixs;      /* what is known of unix sockets: fd_unix.c */
 	struct tcp_world *tcp;         /* of TCP sockets: fd_tcp.c */
 };
@@ -179,6 +180,7 @@ struct restore {
 	struct rec_list files_list, shm_list, global_list;
 	struct rmfile *mfiles; size_t nmfiles;  /* [id-1]; mm_file.c */
 	struct rshm *shm; size_t nshm;          /* [id-1]; mm_shm.c */
+	struct restore_keys *keys;              /* keyring_restore.c */
 	struct sysv_restore *sysv;              /* System V objects: sysv.h; NULL: none */
 	uint64_t boot;                 /* address of the boot area in every process */
 	uint64_t temp, temp_len;       /* where shared memory objects wait at, in every new process */
@@ -203,6 +205,8 @@ const char *restore_subst(struct restore *r, const char *id);  /* -S target for 
 struct res_ops {
 	const char *name;
 	int (*check)(struct dump *d, struct dproc *p, struct err *e);
+	/* After all checks, under remote control of the leader: adds refusals that only the process itself can tell. */
+	int (*ask)(struct dump *d, struct dproc *p, struct err *e);
 	int (*dump)(struct dump *d, struct dproc *p, struct err *e);
 	int (*dump_thread)(struct dump *d, struct dproc *p, struct dthread *th, struct err *e);
 	int (*verify)(struct restore *r, struct rproc *p, struct err *e);

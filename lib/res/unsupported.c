@@ -1,9 +1,7 @@
 /* unsupported: state of processes and threads that no resource restores, refused by name. What is seen from outside is
- * refused in check(); what only the process itself can be asked is found in dump(), before
- * anything of the version is visible.
+ * refused in check(); what only the process itself can be asked in ask().
  *
- * Not seen at all: mlockall(MCL_FUTURE) (locked mappings are restored, the wish for future ones is not), iopl(2), and the
- * joined session keyring's name. */
+ * Not seen at all: mlockall(MCL_FUTURE) (locked mappings are restored, the wish for future ones is not), iopl(2). */
 #include "res/proc_ops.h"
 #include "common/cleanup.h"
 
@@ -23,8 +21,6 @@ enum {
 	TLS_FIRST = 12, TLS_LAST = 14,
 	PKRU_FEATURE = 9, PKRU_INIT = 0x55555554,
 	SCHED_CORE_ = 62, SCHED_CORE_GET = 0,
-	KEY_THREAD = -1, KEY_PROCESS = -2, KEY_SESSION = -3, KEY_USER = -4,
-	KEY_GET_ID = 0, KEY_DESCRIBE = 6, KEY_READ = 11, KEYS_MAX = 64,
 };
 struct user_desc_ { uint32_t entry, base, limit, flags; };
 
@@ -101,65 +97,18 @@ static int unsupported_check(struct dump *d, struct dproc *p, struct err *e)
 
 /* ---- what the process must be asked itself ---- */
 
-/* A login session's keyring holds nothing but a link to its user's keyring: one session is as good as the
- * next. Any other key would be missing after a restart. */
-static int session_keys(struct dproc *p, long ring, struct err *e)
+static int unsupported_ask(struct dump *d, struct dproc *p, struct err *e)
 {
-	int32_t keys[KEYS_MAX];
-	uint64_t a, text;
-	long n, len;
+	long n;
 
-	if (remote_room(p->rem, 1, sizeof keys, e) < 0)
+	if (remote_room(p->rem, 1, 16, e) ||
+	    remote_one(p->rem, "modify_ldt", &n, e, SYS_modify_ldt, 0, remote_put(p->rem, NULL, 16), 16, 0, 0, 0))
 		return -1;
-	a = remote_put(p->rem, NULL, sizeof keys);
-	if (remote_one(p->rem, "keyctl", &n, e, SYS_keyctl, KEY_READ, (uint64_t)ring, a, sizeof keys, 0, 0) < 0)
-		return -1;
-	if (n <= 0)
-		return 0;
-	if ((size_t)n > sizeof keys)
-		return err_set(e, EX_CANNOT_CKPT, "keys in its session keyring");
-	memcpy(keys, remote_data(p->rem, a), (size_t)n);
-	for (long i = 0; i < n / 4; i++) {
-		char desc[128] = "";
-		const char *name;
-
-		if (remote_room(p->rem, 1, sizeof desc, e) < 0)
-			return -1;
-		text = remote_put(p->rem, NULL, sizeof desc);
-		if (remote_one(p->rem, "keyctl", &len, e, SYS_keyctl, KEY_DESCRIBE, (uint64_t)(int64_t)keys[i], text,
-			       sizeof desc, 0, 0) < 0)
-			return -1;
-		if (len > 0 && (size_t)len <= sizeof desc)
-			memcpy(desc, remote_data(p->rem, text), (size_t)len - 1);
-		name = strrchr(desc, ';');
-		if (!name || strncmp(name + 1, "_uid.", 5) != 0)
-			return err_set(e, EX_CANNOT_CKPT, "a key in its session keyring (%s)", name ? name + 1 : "hidden");
-	}
-	return 0;
-}
-
-static int unsupported_dump(struct dump *d, struct dproc *p, struct err *e)
-{
-	long own = syscall(SYS_keyctl, KEY_GET_ID, KEY_SESSION, 0), ring;
-	size_t ldt, session, process;
-
-	if (remote_room(p->rem, 3, 64, e) < 0)
-		return -1;
-	ldt = remote_call(p->rem, "modify_ldt", REMOTE_ANY, SYS_modify_ldt, 0, remote_put(p->rem, NULL, 16), 16, 0, 0, 0);
-	session = remote_call(p->rem, "keyctl", REMOTE_ANY, SYS_keyctl, KEY_GET_ID, (uint64_t)(int64_t)KEY_SESSION, 0, 0, 0, 0);
-	process = remote_call(p->rem, "keyctl", REMOTE_ANY, SYS_keyctl, KEY_GET_ID, (uint64_t)(int64_t)KEY_PROCESS, 0, 0, 0, 0);
-	if (remote_run(p->rem, e) < 0)
-		return -1;
-	ring = remote_ret(p->rem, session);
-	if (remote_ret(p->rem, ldt) > 0)
-		return err_set(e, EX_CANNOT_CKPT, "a local descriptor table (modify_ldt)");
-	if (remote_ret(p->rem, process) > 0)
-		return err_set(e, EX_CANNOT_CKPT, "a process keyring");
-	return ring > 0 && ring != own ? session_keys(p, ring, e) : 0;
+	return n > 0 ? refuse(d, p, "a local descriptor table (modify_ldt)") : 0;
 }
 
 const struct res_ops res_unsupported = {
 	.name = "unsupported",
 	.check = unsupported_check,
-	.dump = unsupported_dump,
+	.ask = unsupported_ask,
 };
