@@ -419,16 +419,17 @@ static int tcp_check(struct dump *d, struct dfile *f, struct err *e)
 	return check_queues(d, f, &p, what);
 }
 
-/* The sockets that have unsent data, and what waits at their other ends now. */
+/* The connections that have data on the way, and what waits at the other ends now. */
 static void find_unsent(struct dump *d)
 {
 	struct tcp_world *w = d->tcp;
 
+	for (size_t i = 0; i < d->nfiles; i++)
+		w->unsent[i] = (struct tcp_repair){ .fd = -1 };
 	for (size_t i = 0; i < d->nfiles; i++) {
 		struct dfile *f = d->files[i];
 		struct plan p;
 
-		w->unsent[i] = (struct tcp_repair){ .fd = -1 };
 		if (f->ops != &fd_tcp_ops)
 			continue;
 		plan_make(d, f, &p);
@@ -436,8 +437,10 @@ static void find_unsent(struct dump *d)
 			continue;
 		acknowledge(p.other->lfd);
 		w->received[i] = waiting(p.other);
-		if (unsent(f, p.state) > 0)
+		if (unsent(f, p.state) > 0) {
 			w->unsent[i].fd = f->lfd;
+			w->unsent[p.other->id - 1].fd = p.other->lfd;
+		}
 	}
 }
 
@@ -480,14 +483,31 @@ static int read_unsent(struct dump *d, struct err *e)
 	return err_set(e, EX_CANNOT_CKPT, "data of its TCP connections does not come to rest");
 }
 
+/* The bytes of f that its other end has not received: the last ones of those that are not acknowledged. */
+static size_t undelivered(struct dump *d, const struct dfile *f, const struct plan *p)
+{
+	const struct tcp_repair *mine = &d->tcp->unsent[f->id - 1], *other;
+	uint32_t n;
+
+	if (p->way != PAIR || mine->fd < 0)
+		return 0;
+	other = &d->tcp->unsent[p->other->id - 1];
+	n = mine->snd_seq - other->rcv_seq;
+	/* An end that has not arrived has a number too. */
+	if (n && (p->x->shutdown & TCP_SHUT_SEND))
+		n--;
+	return n < mine->out.len ? n : mine->out.len;
+}
+
 static int put_content(struct dump *d, const struct dfile *f, const struct plan *p, struct err *e)
 {
 	AUTO_BUF struct buf data = BUF_INIT;
 	const struct buf *out = &d->tcp->unsent[f->id - 1].out;
+	size_t sent = undelivered(d, f, p);
 	int n = waiting(f), got;
 	char name[32], *to;
 
-	if (p->way == PENDING || p->way == CONNECTING || p->way == LISTENING || (n <= 0 && !out->len))
+	if (p->way == PENDING || p->way == CONNECTING || p->way == LISTENING || (n <= 0 && !sent))
 		return 0;
 	if (p->way == PAIR && d->tcp->unsent[p->other->id - 1].fd >= 0 && n != d->tcp->received[p->other->id - 1])
 		return err_set(e, EX_CANNOT_CKPT, "fd %d: data of its TCP connection does not come to rest", f->fd);
@@ -501,9 +521,9 @@ static int put_content(struct dump *d, const struct dfile *f, const struct plan 
 	buf_commit(&data, (size_t)got);
 	if (got)
 		rec_put_u64(&d->files_out, "CONTENT", (uint64_t)got);
-	if (out->len)
-		rec_put_u64(&d->files_out, "SENT", out->len);
-	buf_add(&data, out->p, out->len);
+	if (sent)
+		rec_put_u64(&d->files_out, "SENT", sent);
+	buf_add(&data, out->p + out->len - sent, sent);
 	if (buf_failed(&data))
 		return err_set(e, EX_FAILED, "out of memory");
 	snprintf(name, sizeof name, "tcp_%u", f->id);

@@ -30,7 +30,7 @@ struct tcp_world {                       /* of one checkpoint */
 	struct inet_diag diag;
 	bool blind;                      /* this kernel does not tell */
 	uint64_t netns;                  /* cookie of our network namespace, 0: not known */
-	struct tcp_repair *unsent; size_t nunsent; /* by id of description - 1: what is still to be sent; fd -1: nothing */
+	struct tcp_repair *unsent; size_t nunsent; /* by id of description - 1: of connections with data on the way; fd -1: others */
 	int *received;                   /* parallel: what waited at the other end then */
 	struct dfile **listeners; size_t nlisteners, seen; /* among the first `seen` descriptions */
 	bool locked;                     /* packets of connections to outside are held */
@@ -43,7 +43,7 @@ void tcp_before_kill(struct dump *d);
 
 struct tcp_repair {
 	int fd;                          /* not owned; -1: leave it */
-	bool whole;                      /* all below, else only the unsent data */
+	bool whole;                      /* all below, else only the two numbers and the unsent data */
 	int error;                       /* errno, 0: read */
 	uint32_t snd_seq, rcv_seq;       /* of the next byte that the program writes, and of the next that the peer sends */
 	uint32_t mss, timestamp;

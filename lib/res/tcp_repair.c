@@ -45,7 +45,7 @@ static int queue_read(int fd, int queue, uint32_t *seq, char *to, size_t max, si
 	socklen_t n = sizeof *seq;
 	ssize_t got = 0;
 
-	if (set_int(fd, TCP_REPAIR_QUEUE, queue) || (seq && getsockopt(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, seq, &n)))
+	if (set_int(fd, TCP_REPAIR_QUEUE, queue) || getsockopt(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, seq, &n))
 		return -1;
 	if (max)
 		got = recv(fd, to, max, MSG_PEEK | MSG_DONTWAIT);
@@ -91,13 +91,10 @@ static int read_one(struct slot *s, char *bytes)
 {
 	int fd = s->got.fd;
 
-	if (queue_read(fd, QUEUE_SEND, s->got.whole ? &s->got.snd_seq : NULL, bytes + s->at, s->out_max, &s->out_len))
+	if (queue_read(fd, QUEUE_SEND, &s->got.snd_seq, bytes + s->at, s->out_max, &s->out_len) ||
+	    queue_read(fd, QUEUE_RECV, &s->got.rcv_seq, bytes + s->at + s->out_max, s->in_max, &s->in_len))
 		return -1;
-	if (!s->got.whole)
-		return 0;
-	if (queue_read(fd, QUEUE_RECV, &s->got.rcv_seq, bytes + s->at + s->out_max, s->in_max, &s->in_len))
-		return -1;
-	return rest_read(&s->got, fd);
+	return s->got.whole ? rest_read(&s->got, fd) : 0;
 }
 
 static void guard(struct slot *s, size_t n, char *bytes)

@@ -439,8 +439,11 @@ class Checker:
         if "BYTES" in r:
             self.raw("mqueue_" + r["ID"], int(r["BYTES"]), where)
         if "CONTENT" in r or "SENT" in r:
-            self.raw({"unix": "unix_", "pipe": "pipe_"}.get(r["TYPE"], "tcp_") + r["ID"], int(r.get("CONTENT", 0)) + int(r.get("SENT", 0)), where)
-        if "MESSAGES" in r and (not re.fullmatch(r"(\d+:(\d+(,\d+)*)?:(\d+,\d+,\d+)?:\d*( |$))*", r["MESSAGES"]) or
+            self.raw(r["TYPE"] + "_" + r["ID"], int(r.get("CONTENT", 0)) + int(r.get("SENT", 0)), where)
+        if r["TYPE"] == "inet" and "MESSAGES" in r:
+            if sum(int(m.split("@")[0]) for m in r["MESSAGES"].split()) != int(r.get("CONTENT", -1)):
+                self.say(where, "MESSAGES")
+        elif "MESSAGES" in r and (not re.fullmatch(r"(\d+:(\d+(,\d+)*)?:(\d+,\d+,\d+)?:\d*( |$))*", r["MESSAGES"]) or
                                 sum(int(m.split(":")[0]) for m in r["MESSAGES"].split()) != int(r.get("CONTENT", -1))):
             self.say(where, "MESSAGES")
         if "OPTIONS" in r and not re.fullmatch(r"([A-Z0-9_.]+:([0-9a-f]{2})+( |$))*", r["OPTIONS"]):

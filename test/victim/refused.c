@@ -45,10 +45,12 @@ static void sockets(void)
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
 	int fd, peer, sv[2];
 
-	VICTIM_TRY(peer = socket(AF_INET, SOCK_DGRAM, 0));
-	due(peer, "socket AF_INET SOCK_DGRAM is not supported");
-	fd = socket(AF_INET6, SOCK_DGRAM, 0);
-	due(fd, "socket AF_INET6 SOCK_DGRAM is not supported");
+	fd = socket(AF_VSOCK, SOCK_STREAM, 0);
+	due(fd, "socket AF_VSOCK SOCK_STREAM is not supported");
+	fd = socket(AF_ALG, SOCK_SEQPACKET, 0);
+	due(fd, "socket AF_ALG SOCK_SEQPACKET is not supported");
+	fd = socket(AF_INET, SOCK_STREAM, 262 /* IPPROTO_MPTCP */);
+	due(fd, "socket AF_INET SOCK_STREAM is not supported");
 	VICTIM_TRY(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
 	VICTIM_TRY(send(sv[0], "!", 1, MSG_OOB));
 	due(sv[1], "unix socket (unnamed): urgent data (MSG_OOB) waits in it");
@@ -204,8 +206,8 @@ int main(int argc, char **argv)
 	VICTIM_TRY(pid);
 	if (!pid) {
 		/* Another process of the job, with a reason of its own. */
-		int fd = socket(AF_INET, SOCK_DGRAM, 0);
-		due(fd, "socket AF_INET SOCK_DGRAM is not supported");
+		int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+		due(fd, "socket AF_NETLINK SOCK_RAW NETLINK_ROUTE is not supported");
 		if (write(back[1], expected, sizeof expected) < 0)
 			_exit(1);
 		for (;;)
