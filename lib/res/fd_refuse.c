@@ -28,7 +28,6 @@ static const struct name netlinks[] = {
 };
 /* By the start of the link. */
 static const struct { const char *link, *name; } kinds[] = {
-	{ "anon_inode:[io_uring]", "io_uring" },
 	{ "anon_inode:[userfaultfd]", "userfaultfd" },
 	{ "anon_inode:[fanotify]", "fanotify" },
 	{ "anon_inode:[perf_event]", "perf_event" },

@@ -312,6 +312,15 @@ struct dfile *files_find_fd(struct dump *d, struct dproc *p, int fd)
 	return NULL;
 }
 
+bool files_holds(struct dump *d, struct dproc *p, const struct dfile *f)
+{
+	for (size_t i = 0; i < d->nprocs; i++)
+		for (size_t k = 0; d->procs[i] == p && k < d->fdtabs[i].n; k++)
+			if (d->fdtabs[i].v[k].f == f)
+				return true;
+	return false;
+}
+
 struct dfile *files_find_ghost(struct dump *d, const struct stat *st)
 {
 	struct dfile *first = NULL;

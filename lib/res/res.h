@@ -237,6 +237,8 @@ extern const struct fd_ops *const fd_table[];     /* NULL-terminated */
 
 /* What a kind of descriptor may ask of the tables (the rest is in files.h). */
 struct dfile *files_find_fd(struct dump *d, struct dproc *p, int fd); /* description behind p's fd, NULL */
+/* Does p have a descriptor of f? */
+bool files_holds(struct dump *d, struct dproc *p, const struct dfile *f);
 /* The description of the job that is the same file (st_dev, st_ino) as st, any flags; NULL. */
 struct dfile *files_find_inode(struct dump *d, const struct stat *st);
 /* A descriptor of our own that was received from a queue of p's (SCM_RIGHTS; taken): the description of the job that it

@@ -11,7 +11,7 @@ const struct res_ops *const res_table[] = {
 	&res_comm, &res_sched, &res_seccomp, &res_creds, &res_keyring, &res_prctl, &res_thread,
 	&res_locks, &res_sysv,
 	&res_sigpending, &res_posix_timer, &res_itimer,
-	&res_pidfd,
+	&res_pidfd, &res_uring,
 	NULL,
 };
 
@@ -19,7 +19,7 @@ const struct res_ops *const res_table[] = {
 const struct fd_ops *const fd_table[] = {
 	&fd_memfd_ops, &fd_mqueue_ops, &fd_special_ops, &fd_reg_ops, &fd_pipe_ops, &fd_dev_ops, &fd_ptm_ops, &fd_pts_ops, &fd_unix_ops, &fd_tcp_ops, &fd_inet_ops, &fd_ext_ops,
 	&fd_eventfd_ops, &fd_signalfd_ops, &fd_timerfd_ops, &fd_epoll_ops, &fd_inotify_ops,
-	&fd_pidfd_ops,
+	&fd_pidfd_ops, &fd_uring_ops,
 	&fd_refuse_ops,
 	NULL,
 };

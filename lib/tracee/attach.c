@@ -180,6 +180,15 @@ static int seize_thread(struct tracee *t, struct tthread *th, struct err *e)
 	return 0;
 }
 
+/* A worker of io_uring is listed as a thread, but runs in the kernel only: it never comes to a stop, and needs none. */
+static bool is_worker(pid_t pid, pid_t tid)
+{
+	enum { IO_WORKER = 0x10, USER_WORKER = 0x4000 };
+	struct proc_stat s;
+
+	return tid != pid && proc_stat_read(&s, pid, tid, NULL) == 0 && s.flags & (IO_WORKER | USER_WORKER);
+}
+
 int tracee_scan(struct tracee *t, size_t *added, struct err *e)
 {
 	struct pid_list now = { 0 };
@@ -201,7 +210,7 @@ int tracee_scan(struct tracee *t, size_t *added, struct err *e)
 	for (size_t i = 0; i < now.n; i++) {
 		struct tthread *th;
 
-		if (bsearch(&now.v[i], known, n, sizeof(*known), cmp_pid))
+		if (bsearch(&now.v[i], known, n, sizeof(*known), cmp_pid) || is_worker(t->pid, now.v[i]))
 			continue;
 		th = tracee_add(t, now.v[i]);
 		if (!th) {

@@ -369,7 +369,7 @@ class Checker:
                 self.say(name, "vma %s is of no segment" % r["START"])
             if r["KIND"] in ("file", "shm") and not 1 <= int(r["OBJ"]) <= len(self.objs("maps" if r["KIND"] == "file" else "shm")):
                 self.say(name, "vma %s is of no object" % r["START"])
-            if not re.fullmatch("[r-][w-][x-]", r["PROT"]) or r["KIND"] not in ("anon", "file", "shm", "sysv", "vdso", "vvar"):
+            if not re.fullmatch("[r-][w-][x-]", r["PROT"]) or r["KIND"] not in ("anon", "file", "shm", "sysv", "uring", "vdso", "vvar"):
                 self.say(name, "vma %s: PROT or KIND" % r["START"])
             if r["KIND"] in ("anon", "file") and "SHARED" not in r:
                 private.append((start, end))
@@ -436,6 +436,8 @@ class Checker:
         where = "files: " + r["ID"]
         if r["TYPE"] == "reg" and r.get("GHOST") == r["ID"] and "MAP" not in r:
             self.raw("ghost_" + r["ID"], int(r["SIZE"]), where)
+        if r["TYPE"] == "io_uring":
+            self.raw("uring_" + r["ID"], int(r["CQ"]) * 16 + int(r["SQ"]) * 68, where)
         if "BYTES" in r:
             self.raw("mqueue_" + r["ID"], int(r["BYTES"]), where)
         if "CONTENT" in r or "SENT" in r:

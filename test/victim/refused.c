@@ -5,10 +5,12 @@
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/io_uring.h>
 #include <linux/netlink.h>
 #include <linux/perf_event.h>
 #include <mqueue.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -16,6 +18,7 @@
 #include <sys/fanotify.h>
 #include <sys/inotify.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -69,10 +72,38 @@ static void sockets(void)
 	due(fd, "socket AF_PACKET SOCK_RAW is not supported");
 }
 
+static void rings(void)
+{
+	struct io_uring_params p = { .flags = 1 << 12 };
+	int fd = (int)syscall(SYS_io_uring_setup, 4, &p), pipes[2];
+	char *m;
+
+	due(fd, "io_uring: made for one thread only (IORING_SETUP_SINGLE_ISSUER) is not supported");
+	p = (struct io_uring_params){ .flags = IORING_SETUP_IOPOLL };
+	fd = (int)syscall(SYS_io_uring_setup, 4, &p);
+	due(fd, "io_uring: polled for completions (IORING_SETUP_IOPOLL), or this kernel does not tell");
+	p = (struct io_uring_params){ .flags = IORING_SETUP_SQPOLL };
+	fd = (int)syscall(SYS_io_uring_setup, 4, &p);
+	due(fd, "io_uring: a thread of the kernel's that takes requests (IORING_SETUP_SQPOLL) is not supported");
+	/* A poll that never completes. */
+	p = (struct io_uring_params){ 0 };
+	fd = (int)syscall(SYS_io_uring_setup, 4, &p);
+	if (fd < 0)
+		return;
+	VICTIM_TRY(pipe(pipes));
+	m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQES);
+	VICTIM_CHECK(m != MAP_FAILED);
+	*(struct io_uring_sqe *)(void *)m = (struct io_uring_sqe){ .opcode = IORING_OP_POLL_ADD, .fd = pipes[0], .poll32_events = POLLIN };
+	m = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
+	VICTIM_CHECK(m != MAP_FAILED);
+	*(uint32_t *)(void *)(m + p.sq_off.tail) = 1;
+	VICTIM_CHECK(syscall(SYS_io_uring_enter, fd, 1, 0, 0, NULL, 0) == 1);
+	due(fd, "io_uring: requests in flight (1 taken, 0 completed, polls among them), or some that gave no completion or many");
+}
+
 static void anonymous(void)
 {
 	struct perf_event_attr pa = { .type = PERF_TYPE_SOFTWARE, .size = sizeof pa, .config = PERF_COUNT_SW_CPU_CLOCK };
-	char room[256] = "";
 	uint64_t ruleset[2] = { 1 };
 	union bpf_attr ba;
 	int pid = (int)getppid();
@@ -85,7 +116,7 @@ static void anonymous(void)
 	due((int)syscall(SYS_perf_event_open, &pa, 0, -1, -1, 0), "perf_event is not supported");
 	due((int)syscall(SYS_userfaultfd, 1), "userfaultfd is not supported");
 	due(fanotify_init(0, 0), "fanotify is not supported");
-	due((int)syscall(SYS_io_uring_setup, 4, room), "io_uring is not supported");
+	rings();
 	due((int)syscall(SYS_pidfd_open, pid, 0), "pidfd of process %d, which is not in the job", pid);
 	due((int)syscall(444, ruleset, 8, 0), "landlock rule set is not supported");
 	due((int)syscall(430, "tmpfs", 0), "file system context (fsopen) is not supported");
