@@ -48,7 +48,7 @@ static int inotify_check(struct dump *d, struct dfile *f, struct err *e)
 	return rc < 0 ? err_set(e, EX_FAILED, "inotify: this kernel's fdinfo is not understood") : 0;
 }
 
-static void put_path(struct buf *b, const char *path)
+void inotify_put_path(struct buf *b, const char *path)
 {
 	for (const unsigned char *c = (const unsigned char *)path; *c; c++) {
 		if (*c <= 0x20 || *c == '%' || *c == 0x7f)
@@ -75,7 +75,7 @@ static int inotify_dump(struct dump *d, struct dfile *f, struct err *e)
 		} else {
 			if (inotify_path(d, f->p, &t, path))
 				return err_set(e, EX_CANNOT_CKPT, "inotify watch %d: its path has gone", t.wd);
-			put_path(&s, path);
+			inotify_put_path(&s, path);
 		}
 	}
 	if (rc < 0)
@@ -94,7 +94,7 @@ static int hex_digit(char c)
 }
 
 /* Decodes n bytes at s in place; false when malformed or not an absolute path. */
-static bool get_path(char *s, size_t n)
+bool inotify_get_path(char *s, size_t n)
 {
 	char *out = s;
 
@@ -127,7 +127,7 @@ static int one_watch(struct restore *r, char *s, size_t n, struct watch *w)
 	w->wd = (int)wd;
 	if (s[at] != '@') {
 		w->path = s + at;
-		return get_path(w->path, n - (size_t)at) ? 0 : -1;
+		return inotify_get_path(w->path, n - (size_t)at) ? 0 : -1;
 	}
 	if (sscanf(s + at, "@%9llu%n", &file, &end) != 1 || s[at + end] || !file || file > r->nfiles)
 		return -1;

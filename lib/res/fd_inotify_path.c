@@ -19,7 +19,7 @@ struct search {
 	char *out;
 };
 
-static int parse_handle(const char *s, struct inotify_target *t)
+int inotify_parse_handle(const char *s, struct inotify_target *t)
 {
 	unsigned n;
 
@@ -59,7 +59,7 @@ int inotify_next(const char **info, struct inotify_target *t)
 	t->dev_minor = (unsigned)(dev & 0xfffff);
 	eol = strchr(l, '\n');
 	*info = eol ? eol + 1 : l + strlen(l);
-	if (!strncmp(l + n, " fhandle-bytes", 14) && parse_handle(l + n, t))
+	if (!strncmp(l + n, " fhandle-bytes", 14) && inotify_parse_handle(l + n, t))
 		return -1;
 	return 1;
 }
@@ -88,7 +88,7 @@ static bool leads(const char *root, const char *path, const struct inotify_targe
 }
 
 /* The mount point of the device as p sees it. */
-static int mount_point(pid_t pid, const struct inotify_target *t, char *out)
+int inotify_mount_point(pid_t pid, const struct inotify_target *t, char *out)
 {
 	AUTO_BUF struct buf b = BUF_INIT;
 	char *save = NULL;
@@ -125,7 +125,7 @@ static int by_handle(struct dproc *p, const struct search *s)
 	AUTO_FD int at = -1, fd = -1;
 	ssize_t n;
 
-	if (!s->t->handle_len || mount_point(p->pid, s->t, mount) ||
+	if (!s->t->handle_len || inotify_mount_point(p->pid, s->t, mount) ||
 	    (size_t)snprintf(path, sizeof path, "%s%s", s->root, mount) >= sizeof path)
 		return -1;
 	memcpy(u.h.f_handle, s->t->handle, s->t->handle_len);

@@ -29,7 +29,6 @@ static const struct name netlinks[] = {
 /* By the start of the link. */
 static const struct { const char *link, *name; } kinds[] = {
 	{ "anon_inode:[userfaultfd]", "userfaultfd" },
-	{ "anon_inode:[fanotify]", "fanotify" },
 	{ "anon_inode:[perf_event]", "perf_event" },
 	{ "anon_inode:bpf-prog", "bpf program" },
 	{ "anon_inode:bpf-map", "bpf map" },

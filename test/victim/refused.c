@@ -115,7 +115,9 @@ static void anonymous(void)
 	due((int)syscall(SYS_bpf, BPF_MAP_CREATE, &ba, sizeof ba), "bpf map is not supported");
 	due((int)syscall(SYS_perf_event_open, &pa, 0, -1, -1, 0), "perf_event is not supported");
 	due((int)syscall(SYS_userfaultfd, 1), "userfaultfd is not supported");
-	due(fanotify_init(0, 0), "fanotify is not supported");
+	int fan = fanotify_init(FAN_CLASS_CONTENT, 0);
+	if (fan >= 0 && !fanotify_mark(fan, FAN_MARK_ADD, FAN_ACCESS_PERM, AT_FDCWD, victim_path_))
+		due(fan, "fanotify asks for permissions: whether somebody waits for one cannot be seen");
 	rings();
 	due((int)syscall(SYS_pidfd_open, pid, 0), "pidfd of process %d, which is not in the job", pid);
 	due((int)syscall(444, ruleset, 8, 0), "landlock rule set is not supported");
