@@ -41,6 +41,19 @@ static bool reg_match(const struct dfile *f)
 	return t == S_IFREG || t == S_IFDIR || (f->flags & O_PATH);
 }
 
+/* Its mount is none that the process sees. */
+static bool on_detached_mount(const struct dfile *f)
+{
+	AUTO_BUF struct buf b = BUF_INIT;
+	uint64_t id;
+	char want[32];
+
+	if (fdinfo_num(f->info, "mnt_id", 10, &id) || proc_read(&b, f->p->pid, "mountinfo", 64 << 20) || buf_failed(&b))
+		return false;
+	snprintf(want, sizeof want, "\n%llu ", (unsigned long long)id);
+	return strncmp(buf_str(&b), want + 1, strlen(want + 1)) && !strstr(buf_str(&b), want);
+}
+
 static int reg_check(struct dump *d, struct dfile *f, struct err *e)
 {
 	char path[PATH_MAX + 64];
@@ -59,6 +72,9 @@ static int reg_check(struct dump *d, struct dfile *f, struct err *e)
 	    st.st_dev != f->st.st_dev) {
 		if (!dump_path(f->p, f->link, path, sizeof path) && !stat(path, &st) && st.st_ino == f->st.st_ino)
 			return 0;
+		if (on_detached_mount(f))
+			return refuse(d, f->p, "fd %d: %s on a mount that is nowhere (open_tree, fsmount, lazy umount) is not supported",
+				      f->fd, f->link);
 		return refuse(d, f->p, "fd %d: file %s has lost its name (renamed over, unlinked with other "
 			      "links left, or mounted over)", f->fd, f->link);
 	}

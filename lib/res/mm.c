@@ -67,7 +67,11 @@ static bool vma_unsupported(struct dump *d, struct dproc *p, const struct proc_m
 
 	if (k == VMA_VDSO || k == VMA_VVAR || k == VMA_URING || k == VMA_SKIP)
 		return false;
-	if (starts(m->path, "anon_inode:") || starts(m->path, "socket:") || starts(m->path, "/[aio]")) {
+	if (starts(m->path, "/[aio]")) {
+		vma_refuse(d, p, m, "an aio context (io_setup): whether requests are in flight cannot be seen");
+	} else if (starts(m->path, "/secretmem")) {
+		vma_refuse(d, p, m, "secret memory (memfd_secret) is not supported");
+	} else if (starts(m->path, "anon_inode:") || starts(m->path, "socket:")) {
 		snprintf(what, sizeof what, "mapping of %s is not supported", m->path);
 		vma_refuse(d, p, m, what);
 	} else if (proc_map_flag(m, "um") || proc_map_flag(m, "uw") || proc_map_flag(m, "ui")) {

@@ -28,10 +28,13 @@ due_lines()
 	diff <(sort p.expect) <(reasons) >&2
 }
 
-@test "dry run: every unsupported descriptor is named, with pid and fd, exit 5" {
+@test "dry run: everything unsupported is named in one run, with pid, fd or address, exit 5" {
 	need_root
 	start refused
-	[ "$(wc -l <p.expect)" -ge 20 ]
+	[ "$(wc -l <p.expect)" -ge 30 ]
+	[ "$(sed 's/:.*//' p.expect | sort -u | wc -l)" -ge 2 ]
+	[ "$(grep -c ': fd ' p.expect)" -ge 20 ]
+	grep -q ': memory ' p.expect
 	run --separate-stderr xcheckpoint -n "$JOB"
 	status_is 5
 	due_lines

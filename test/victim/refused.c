@@ -7,7 +7,9 @@
 #include <linux/if_ether.h>
 #include <linux/io_uring.h>
 #include <linux/netlink.h>
+#include <linux/filter.h>
 #include <linux/perf_event.h>
+#include <linux/seccomp.h>
 #include <mqueue.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -113,6 +115,13 @@ static void anonymous(void)
 	ba.key_size = ba.value_size = 4;
 	ba.max_entries = 1;
 	due((int)syscall(SYS_bpf, BPF_MAP_CREATE, &ba, sizeof ba), "bpf map is not supported");
+	struct bpf_insn insns[] = { { .code = BPF_ALU64 | BPF_MOV | BPF_K }, { .code = BPF_JMP | BPF_EXIT } };
+	memset(&ba, 0, sizeof ba);
+	ba.prog_type = BPF_PROG_TYPE_SOCKET_FILTER;
+	ba.insns = (uintptr_t)insns;
+	ba.insn_cnt = 2;
+	ba.license = (uintptr_t)"GPL";
+	due((int)syscall(SYS_bpf, BPF_PROG_LOAD, &ba, sizeof ba), "bpf program is not supported");
 	due((int)syscall(SYS_perf_event_open, &pa, 0, -1, -1, 0), "perf_event is not supported");
 	due((int)syscall(SYS_userfaultfd, 1), "userfaultfd is not supported");
 	int fan = fanotify_init(FAN_CLASS_CONTENT, 0);
@@ -137,6 +146,64 @@ static void device(const char *path, const char *what)
 		due(fd, "%s is not supported", what);
 	else
 		due(fd, "character device %s (%u:%u) is not supported", path, major(st.st_rdev), minor(st.st_rdev));
+}
+
+/* A line that is due for the process. */
+__attribute__((format(printf, 1, 2))) static void owed(const char *fmt, ...)
+{
+	size_t n = strlen(expected);
+	va_list ap;
+
+	n += (size_t)snprintf(expected + n, sizeof expected - n, "pid %d: ", (int)getpid());
+	va_start(ap, fmt);
+	n += (size_t)vsnprintf(expected + n, sizeof expected - n, fmt, ap);
+	va_end(ap);
+	snprintf(expected + n, sizeof expected - n, "\n");
+}
+
+static void mapped(void *at, const char *what)
+{
+	if (at != MAP_FAILED)
+		owed("memory %lx-%lx: %s", (unsigned long)at, (unsigned long)at + 4096, what);
+}
+
+/* Reasons that have an address, without a descriptor. */
+static void memory(void)
+{
+	struct perf_event_attr pa = { .type = PERF_TYPE_SOFTWARE, .size = sizeof pa, .config = PERF_COUNT_SW_CPU_CLOCK };
+	unsigned long aio = 0;
+	int fd = (int)syscall(447, 0);
+
+	if (fd >= 0) {
+		VICTIM_TRY(ftruncate(fd, 4096));
+		mapped(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0), "secret memory (memfd_secret) is not supported");
+		close(fd);
+	}
+	if (!syscall(SYS_io_setup, 1, &aio))
+		mapped((void *)aio, "an aio context (io_setup): whether requests are in flight cannot be seen");
+	fd = (int)syscall(SYS_perf_event_open, &pa, 0, -1, -1, 0);
+	if (fd >= 0) {
+		mapped(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0), "mapping of anon_inode:[perf_event] is not supported");
+		close(fd);
+	}
+}
+
+static void process(void)
+{
+	struct { unsigned entry, base, limit, flags; } segment = { 0, 0, 10, 1 | 1 << 6 };
+
+	if (!syscall(SYS_modify_ldt, 1, &segment, sizeof segment))
+		owed("a local descriptor table (modify_ldt)");
+	/* An ordinary user's programs with filters are refused as such. */
+	if (geteuid() == 0) {
+		struct sock_filter allow = { .code = BPF_RET | BPF_K, .k = SECCOMP_RET_ALLOW };
+		struct sock_fprog all = { 1, &allow };
+		due((int)syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &all),
+		    "seccomp notification is not supported");
+	}
+	segment.entry = ~0u;
+	if (!syscall(SYS_set_thread_area, &segment))
+		owed("thread %d: a segment of set_thread_area", (int)getpid());
 }
 
 /* What only the process itself can tell: asked for when nothing else is wrong, too. */
@@ -168,6 +235,15 @@ static void named(void)
 	device("/dev/fuse", "fuse connection /dev/fuse");
 	device("/dev/net/tun", "network tunnel /dev/net/tun");
 	device("/dev/loop-control", NULL);
+	device("/dev/userfaultfd", NULL);
+	device("/dev/cpu_dma_latency", NULL);
+	device("/dev/kmsg", NULL);
+	device("/dev/vhost-net", NULL);
+	device("/dev/btrfs-control", NULL);
+	device("/dev/vsock", NULL);
+	if ((fd = open("/dev/loop0", O_RDONLY)) >= 0)
+		due(fd, "block device /dev/loop0 (7:0) is not supported");
+	due((int)syscall(428, AT_FDCWD, "/tmp", 1), "/ on a mount that is nowhere (open_tree, fsmount, lazy umount) is not supported");
 }
 
 /* Supported kinds in a state that is not. */
@@ -241,6 +317,8 @@ int main(int argc, char **argv)
 		/* Another process of the job, with a reason of its own. */
 		int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
 		due(fd, "socket AF_NETLINK SOCK_RAW NETLINK_ROUTE is not supported");
+		memory();
+		process();
 		if (write(back[1], expected, sizeof expected) < 0)
 			_exit(1);
 		for (;;)
