@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { OPT_STATE_DIR = 256, OPT_NOWAIT };
+enum { OPT_STATE_DIR = 256, OPT_NOWAIT, OPT_TCP_CLOSE };
 
 static const struct opt_def defs[] = {
 	{ 'k', "kill", "[SIGNAL]", "end the job when its version is on the disk; default: KILL" },
@@ -26,6 +26,7 @@ static const struct opt_def defs[] = {
 	{ 'o', "output", "FILE", "write the image there, - for stdout, instead of a version" },
 	{ 'a', "all", NULL, "all running jobs of the caller" },
 	{ 'p', "pid", "PID", "this process and all below it, which no job holds" },
+	{ OPT_TCP_CLOSE, "tcp-close", NULL, "save TCP connections to outside as ones that were reset" },
 	{ OPT_NOWAIT, "nowait", NULL, "fail with 4 when another command holds the job" },
 	{ OPT_STATE_DIR, "state-dir", "DIR", "state directory" },
 	{ 0, NULL, NULL, NULL },
@@ -72,6 +73,7 @@ static int handle(int ch, const char *arg, void *data, struct err *e)
 			return err_set(e, EX_USAGE_, "not a PID: %s", arg);
 		o->save.pid = (pid_t)n;
 		return 0;
+	case OPT_TCP_CLOSE: o->save.tcp_close = true; return 0;
 	case OPT_NOWAIT: o->save.nowait = true; return 0;
 	case OPT_STATE_DIR: o->state_dir = arg; return 0;
 	}

@@ -11,7 +11,7 @@
 #include <signal.h>
 #include <string.h>
 
-enum { OPT_STATE_DIR = 256, OPT_TRUST, OPT_ACCEPT, OPT_MAX = 64 };
+enum { OPT_STATE_DIR = 256, OPT_TRUST, OPT_ACCEPT, OPT_TCP_CLOSE, OPT_MAX = 64 };
 
 static const struct opt_def defs[] = {
 	{ 'd', "detach", NULL, "print the job's id once it runs, and leave it alone" },
@@ -22,6 +22,7 @@ static const struct opt_def defs[] = {
 	{ 'L', "relocate", "OLD=NEW", "look for files below OLD below NEW" },
 	{ 'c', "check", NULL, "only check whether this node fits the image" },
 	{ 'i', "input", "FILE", "read the image there, - for stdin" },
+	{ OPT_TCP_CLOSE, "tcp-close", NULL, "restore TCP connections to outside as ones that were reset" },
 	{ OPT_ACCEPT, "accept-changed", NULL, "take files as they are, though changed since the checkpoint" },
 	{ OPT_TRUST, "trust", NULL, "believe an image whoever wrote it" },
 	{ OPT_STATE_DIR, "state-dir", "DIR", "state directory" },
@@ -76,6 +77,7 @@ static int handle(int ch, const char *arg, void *data, struct err *e)
 	case 'c': o->r.check_only = true; return 0;
 	case 'i': o->input = arg; return 0;
 	case OPT_TRUST: o->r.trust = true; return 0;
+	case OPT_TCP_CLOSE: o->r.tcp_close = true; return 0;
 	case OPT_ACCEPT: o->r.accept_changed = true; return 0;
 	case OPT_STATE_DIR: o->state_dir = arg; return 0;
 	}

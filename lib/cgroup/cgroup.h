@@ -73,6 +73,8 @@ int cgroup_pids(const struct cgroup_set *s, struct pid_list *out, struct err *e)
 /* Fills the fields for which the set has a group; wall_ms is the caller's. */
 int cgroup_read_usage(const struct cgroup_set *s, struct cgroup_usage *u, struct err *e);
 int cgroup_freeze(const struct cgroup_set *s, bool freeze, struct err *e); /* waits until frozen */
+/* The same without waiting: what a tracer holds now would not go on if it let go. -1 with errno. */
+int cgroup_freeze_mark(const struct cgroup_set *s, bool freeze);
 bool cgroup_frozen(const struct cgroup_set *s);
 /* SIGKILL: cgroup.kill, else freeze and kill in rounds until it is empty. Others: to each member while they are
  * frozen; a group that was frozen before stays so. */

@@ -136,6 +136,8 @@ int cgroup_freeze(const struct cgroup_set *s, bool freeze, struct err *e)
 		       freeze ? "freeze" : "thaw", FREEZE_MS / 1000);
 }
 
+int cgroup_freeze_mark(const struct cgroup_set *s, bool freeze) { return set_state(cg_main(s), freeze); }
+
 static int signal_all(const struct cgroup_set *s, int sig, struct err *e)
 {
 	struct pid_list l = { 0 };

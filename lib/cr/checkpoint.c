@@ -228,7 +228,15 @@ static int attempt(const struct ckpt_opts *o, struct ckpt_result *res, bool *aga
 	if (!d)
 		return err_set(e, EX_FAILED, "out of memory");
 	res->date = time(NULL);
+	d->identifier = o->identifier;
+	d->kills = o->after == CKPT_KILL;
+	d->tcp_close = o->tcp_close;
+	d->ended = o->ended;
+	d->hold = o->hold;
+	d->ctx = o->ctx;
 	rc = run(d, o, res, e);
+	if (d->tcp && d->tcp->locked)
+		snprintf(res->netlock, sizeof res->netlock, "%s", d->tcp->lock);
 	*again = rc && d->nrefusals && d->nrefusals == d->npassing;
 	if (!rc && !o->check_only && o->after != CKPT_RUN) {
 		rc = o->commit ? o->commit(o->ctx, e) : 0;
@@ -238,6 +246,7 @@ static int attempt(const struct ckpt_opts *o, struct ckpt_result *res, bool *aga
 			tcp_before_kill(d);
 	}
 	members_release(d, after, o->kill_signal);
+	tcp_lock_end(d, after == CKPT_KILL);
 	res->pause_us = now_us() - start;
 	dump_free(d);
 	return rc;

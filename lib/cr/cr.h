@@ -19,6 +19,10 @@ struct ckpt_opts {
 	/* AFTER=KILL, STOP: the image is complete, the job still stands: make it durable and visible, note it in the job's record.
 	 * AFTER=RUN: called when the job runs again. -1: the job goes on as if there had been no checkpoint. */
 	int (*commit)(void *ctx, struct err *e);
+	/* The job's record says that it was saved and ended: asked by a process that outlives us. NULL: it has none. */
+	bool (*ended)(void *ctx);
+	/* Makes sure that the job stands also when its tracer dies; on: false: no more. NULL: it has no control group, which that needs. */
+	int (*hold)(void *ctx, bool on);
 	void *ctx;
 	pid_t supervisor;             /* parent of the members that have none inside; 0: not known */
 	pid_t above;                  /* parent of the supervisor, or of a bare process tree: shares its stdio perhaps; 0: not known */
@@ -29,6 +33,7 @@ struct ckpt_opts {
 	uint64_t version;
 	bool check_only;              /* -n: nothing is touched beyond a short stop, no image is written */
 	int fd;                       /* of the image */
+	bool tcp_close;               /* TCP connections to outside are saved as ones that were reset */
 	enum ckpt_after after;
 	int kill_signal;              /* for KILL: sent instead of SIGKILL when it is not 0 */
 	struct progress *progress;    /* or NULL */
@@ -39,6 +44,7 @@ struct ckpt_result {
 	uint64_t bytes;               /* of the image */
 	uint64_t pause_us, total_us;  /* how long the job stood; all of it without commit for RUN */
 	int64_t date;                 /* seconds since the epoch */
+	char netlock[80];             /* the table that holds packets until the restart (job/netlock.h), "": none; set before commit */
 	struct buf refusals;          /* EX_CANNOT_CKPT: what prevents it, one a line */
 	struct buf report;            /* check_only: what would be saved, one a line */
 };

@@ -12,6 +12,7 @@
 #include "common/log.h"
 #include "res/borrow.h"
 #include "res/fd_mqueue.h"
+#include "res/fd_tcp.h"
 #include "res/fd_pidfd.h"
 #include "res/files.h"
 #include "res/keyring.h"
@@ -202,7 +203,7 @@ static int make(struct restore *r, struct restart_run *run, struct err *e)
 	if (each(r, "restart.memory", memory, e) || each(r, "restart.files", files_install, e) ||
 	    each(r, "restart.state", state, e) || each(r, "restart.threads", threads_make, e) ||
 	    each(r, "restart.thread_state", threads_restore, e) || each(r, "restart.late", late, e) || files_late(r, e) ||
-	    sysv_finish(r, e) || mqueue_finish(r, e) || each(r, "restart.finish", threads_finish, e) || each(r, "restart.disarm", disarm, e))
+	    sysv_finish(r, e) || mqueue_finish(r, e) || each(r, "restart.finish", threads_finish, e) || tcp_finish(r, e) || each(r, "restart.disarm", disarm, e))
 		return -1;
 	return 0;
 }

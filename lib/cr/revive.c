@@ -8,6 +8,7 @@
 #include "job/end.h"
 #include "job/internal.h"
 #include "job/limits.h"
+#include "job/netlock.h"
 #include "job/supervise.h"
 
 #include <fcntl.h>
@@ -143,7 +144,7 @@ static int take_over(struct revive *v, const struct job *old, struct err *e)
 	memcpy(j->mark, old->mark, sizeof j->mark);
 	if (job_set_str(&j->cwd, old->cwd, e) || job_set_str(&j->command, old->command, e) || job_set_str(&j->in, old->in, e) ||
 	    job_set_str(&j->out, old->out, e) || job_set_str(&j->err, old->err, e) ||
-	    job_set_str(&j->limits, old->limits, e) || job_set_str(&j->subsystems, old->subsystems, e))
+	    job_set_str(&j->limits, old->limits, e) || job_set_netlock(j, old->netlock, e) || job_set_str(&j->subsystems, old->subsystems, e))
 		return -1;
 	return 0;
 }
@@ -219,7 +220,7 @@ static void fill_run(struct revive *v, struct restart_run *run)
 {
 	*run = (struct restart_run){
 		.o = { .subst = v->o->subst, .nsubst = v->o->nsubst, .reloc = v->o->reloc, .nreloc = v->o->nreloc,
-		       .trust = v->o->trust, .accept_changed = v->o->accept_changed, .tty = v->o->tty,
+		       .trust = v->o->trust, .accept_changed = v->o->accept_changed, .tty = v->o->tty, .tcp_close = v->o->tcp_close,
 		       .std = { 0, 1, 2 }, .image_owner = v->owner },
 		.enter = enter, .before_run = before_run, .ctx = v, .group = -1, .force_ns = v->o->new_ns || revive_needs_ns(),
 	};
@@ -249,7 +250,10 @@ static int bring_back(struct revive *v, struct restart_run *run, struct err *e)
 	if (!proc_stat_read(&st, v->j->main, 0, NULL))
 		v->j->main_start = st.starttime;
 	v->j->state = JOB_RUNNING;
-	return 0;
+	/* That of the version, but it may be another one's. */
+	if (v->j->netlock && netlock_name_valid(v->j->netlock) && geteuid() == v->j->owner)
+		netlock_down(v->j->netlock, NULL);
+	return job_set_netlock(v->j, NULL, e);
 }
 
 struct message { bool ok; int code; struct err e; char id[JOBID_MAX + 1]; uint64_t version; };

@@ -39,11 +39,33 @@ static int commit(void *v, struct err *e)
 		return err_sys(e, "cannot write the image");
 	if (c->j && c->o->after == CKPT_KILL) {
 		c->j->state = JOB_STOPPED;
+		if (c->r->ckpt.netlock[0] && job_set_netlock(c->j, c->r->ckpt.netlock, e))
+			return -1;
 		if (job_save(c->j, e))
 			return -1;
 		return fault("ckpt-stopped") ? err_set(e, EX_FAILED, "fault point ckpt-stopped") : 0;
 	}
 	return 0;
+}
+
+static bool ended(void *v)
+{
+	struct ctx *c = v;
+	struct job *j;
+	bool yes = false;
+
+	if (c->o->state_dir && c->o->id && !job_peek(&j, c->o->state_dir, c->o->id, NULL)) {
+		yes = j->state == JOB_STOPPED;
+		job_free(j);
+	}
+	return yes;
+}
+
+static int hold(void *v, bool on)
+{
+	struct ctx *c = v;
+
+	return cgroup_freeze_mark(&c->j->cg, on);
 }
 
 static void versions_dir(struct ctx *c, char *out, size_t n)
@@ -115,7 +137,7 @@ static int run(struct ctx *c, struct err *e)
 {
 	const struct save_opts *o = c->o;
 	struct ckpt_opts k = {
-		.members = members, .commit = commit, .ctx = c, .uid = geteuid(), .gid = getegid(),
+		.members = members, .commit = commit, .ended = ended, .ctx = c, .tcp_close = o->tcp_close, .uid = geteuid(), .gid = getegid(),
 		.identifier = c->r->identifier, .description = o->description, .check_only = o->check_only,
 		.after = o->after, .kill_signal = o->kill_signal == SIGKILL ? 0 : o->kill_signal, .progress = o->progress,
 	};
@@ -125,6 +147,7 @@ static int run(struct ctx *c, struct err *e)
 		if (find_job(c, e))
 			return -1;
 		snprintf(c->r->identifier, sizeof c->r->identifier, "%s", c->j->id);
+		k.hold = c->j->kind == JOB_CGROUP ? hold : NULL;
 		k.supervisor = c->j->supervisor;
 		k.above = k.supervisor && !proc_stat_read(&st, k.supervisor, 0, NULL) ? st.ppid : 0;
 		k.nsinit = c->j->nsinit;

@@ -4,6 +4,7 @@
 #include "common/num.h"
 #include "common/state.h"
 #include "job/internal.h"
+#include "job/netlock.h"
 #include "job/scratch.h"
 #include <ctype.h>
 #include <fcntl.h>
@@ -120,6 +121,9 @@ void job_unlock(struct job *j)
 int job_finish(struct job *j, enum job_state state, struct err *e)
 {
 	struct err first = ERR_INIT;
+	/* A restart that was killed before the job ran: it waits for the next one, as it did before. */
+	if (state == JOB_DONE && j->state == JOB_RUNNING && j->netlock)
+		state = JOB_STOPPED;
 	bool foreign = geteuid() == 0 && j->owner != 0; /* see members.c */
 	if (j->kind == JOB_CGROUP && j->cg.n && (!foreign || cgroup_owner(&j->cg) == j->owner)) {
 		cgroup_read_usage(&j->cg, &j->usage, NULL);
@@ -129,6 +133,11 @@ int job_finish(struct job *j, enum job_state state, struct err *e)
 		job_scratch_remove(j, &first);
 	if (j->usage.wall_ms == 0 && j->started)
 		j->usage.wall_ms = (uint64_t)(job_now() - j->started) * 1000;
+	/* Packets of connections that nobody will restore need not be held. */
+	if (state == JOB_DONE && j->netlock && !foreign && netlock_name_valid(j->netlock)) {
+		netlock_down(j->netlock, first.code ? NULL : &first);
+		job_set_netlock(j, NULL, NULL);
+	}
 	j->state = state;
 	j->ended = job_now();
 	j->supervisor = j->main = j->nsinit = 0;

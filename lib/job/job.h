@@ -50,6 +50,7 @@ struct job {
 	char *cwd, *command, *in, *out, *err;  /* owned, may be NULL */
 	char *checkpointer;              /* owned, NULL: "engine" */
 	char *subsystems, *limits;       /* owned, may be NULL; limits: NAME=VALUE words with a space between */
+	char *netlock;                   /* owned, NULL: none; the table that holds packets of a stopped job: netlock.h */
 	char *tmp, *tmp_kind;            /* owned, may be NULL; see scratch.h */
 	char mark[JOB_MARK_LEN + 1];
 	struct cgroup_set cg;            /* only kind JOB_CGROUP */
@@ -78,6 +79,7 @@ int job_peek(struct job **j, const char *state_dir, const char *id, struct err *
  * and not saved are lost. EX_BUSY when !wait and it is held. Nothing happens when j holds it already. */
 int job_lock(struct job *j, bool wait, struct err *e);
 void job_unlock(struct job *j);
+int job_set_netlock(struct job *j, const char *name, struct err *e); /* name: NULL: none */
 int job_save(struct job *j, struct err *e);             /* atomic replacement of the record, synced */
 /* Atomic but not synced: after a crash of the machine a running job is over anyway. */
 int job_save_quick(struct job *j, struct err *e);

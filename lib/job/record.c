@@ -30,6 +30,8 @@ int job_set_str(char **field, const char *s, struct err *e)
 	return 0;
 }
 
+int job_set_netlock(struct job *j, const char *name, struct err *e) { return job_set_str(&j->netlock, name, e); }
+
 /* ---- the fields, in the order in which they are written ---- */
 
 enum field_type { F_U64, F_I64, F_INT, F_PID, F_ID, F_STR };
@@ -47,6 +49,7 @@ static const struct field fields[] = {
 	FIELD("CWD", F_STR, cwd), FIELD("COMMAND", F_STR, command),
 	FIELD("CHECKPOINTER", F_STR, checkpointer),
 	FIELD("SUBSYSTEMS", F_STR, subsystems), FIELD("LIMITS", F_STR, limits),
+	FIELD("NETLOCK", F_STR, netlock),
 	FIELD("TMP", F_STR, tmp), FIELD("TMP_KIND", F_STR, tmp_kind),
 	FIELD("CGROUP_ID", F_U64, cg.id),
 	FIELD("WALL_MS", F_U64, usage.wall_ms),

@@ -44,6 +44,7 @@ struct plan {
 	const struct inet_entry *x;
 	struct dfile *other;                    /* peer or listener */
 	bool later;                             /* may be otherwise in a moment */
+	bool cut;                               /* it is saved as one that was reset */
 	char why[256];
 };
 
@@ -81,7 +82,9 @@ void tcp_world_free(struct dump *d)
 	if (!d->tcp)
 		return;
 	inet_diag_free(&d->tcp->diag);
+	tcp_lock_end(d, false);
 	free(d->tcp->listeners);
+	free(d->tcp->outside);
 	tcp_repair_free(d->tcp->unsent, d->tcp->nunsent);
 	free(d->tcp->unsent);
 	free(d->tcp->received);
@@ -205,7 +208,7 @@ static void plan_listening(struct dump *d, struct dfile *f, struct plan *p)
 		if (client && by_ino(d, f, client->ino) && listener(d, NULL, &x->src) == f)
 			ours++;
 	}
-	if (ours < waiting)
+	if (ours < waiting && !d->tcp_close)
 		later(p, "a connection from outside the job waits to be accepted");
 }
 
@@ -248,6 +251,8 @@ static void plan_connected(struct dump *d, struct dfile *f, struct plan *p)
 	if ((px && px->ino) || !inet_peer(f->lfd, &peer) || !inet_local(&peer)) {
 		if (f->std)
 			p->way = EXT;
+		else if (d->tcp_close)
+			*p = (struct plan){ .way = CLOSED, .state = p->state, .cut = true };
 		return;
 	}
 	p->way = ORPHAN;
@@ -391,7 +396,7 @@ static int check_queues(struct dump *d, struct dfile *f, const struct plan *p, c
 		return refuse(d, f->p, "fd %d: %s: SO_PEEK_OFF is set and data waits in it", f->fd, what);
 	if (p->way == PAIR) {
 		acknowledge(p->other->lfd);
-		if (unsent(f, p->state) > 0 && !tcp_repair_allowed())
+		if (unsent(f, p->state) > 0 && !tcp_repair_allowed(d))
 			return refuse_for_now(d, f->p, "fd %d: %s: %d bytes wait to be sent, which only CAP_NET_ADMIN can read", f->fd,
 					      what, unsent(f, p->state));
 	}
@@ -406,7 +411,7 @@ static int tcp_check(struct dump *d, struct dfile *f, struct err *e)
 	if (!d->tcp) {
 		if (world(d, e))
 			return -1;
-		if (!tcp_repair_allowed())
+		if (!tcp_repair_allowed(d))
 			drain_all(d);
 	}
 	plan_make(d, f, &p);
@@ -416,6 +421,8 @@ static int tcp_check(struct dump *d, struct dfile *f, struct err *e)
 	if (p.way == REFUSED)
 		return (p.later ? refuse_for_now : refuse)(d, f->p, "fd %d: %s: %s", f->fd, what, p.why);
 	sockopt_check(d, f, what);
+	if (p.way == OUTSIDE)
+		tcp_outside_check(d, f, what, p.state);
 	return check_queues(d, f, &p, what);
 }
 
@@ -433,6 +440,8 @@ static void find_unsent(struct dump *d)
 		if (f->ops != &fd_tcp_ops)
 			continue;
 		plan_make(d, f, &p);
+		if (p.way == OUTSIDE)
+			w->unsent[i] = (struct tcp_repair){ .fd = f->lfd, .whole = true };
 		if (p.way != PAIR)
 			continue;
 		acknowledge(p.other->lfd);
@@ -449,13 +458,29 @@ static bool moved(struct dump *d)
 	for (size_t i = 0; i < d->tcp->nunsent; i++) {
 		struct plan p;
 
-		if (d->tcp->unsent[i].fd < 0)
+		if (d->tcp->unsent[i].fd < 0 || d->tcp->unsent[i].whole)
 			continue;
 		plan_make(d, d->files[i], &p);
 		if (p.way != PAIR || waiting(p.other) != d->tcp->received[i])
 			return true;
 	}
 	return false;
+}
+
+/* When the job is to end, nothing may change in its connections to outside from before they are read. */
+static int hold_outside(struct dump *d, struct err *e)
+{
+	for (size_t i = 0; i < d->nfiles; i++) {
+		struct dfile *f = d->files[i];
+		struct plan p;
+
+		if (f->ops != &fd_tcp_ops)
+			continue;
+		plan_make(d, f, &p);
+		if (p.way == OUTSIDE && tcp_outside_add(d, f, e))
+			return -1;
+	}
+	return d->kills ? tcp_lock_begin(d, e) : 0;
 }
 
 /* All unsent data of the job is read at once. What its timers send meanwhile would be counted at both ends: then once more. */
@@ -471,9 +496,11 @@ static int read_unsent(struct dump *d, struct err *e)
 	if (!w->unsent || !w->received)
 		return err_set(e, EX_FAILED, "out of memory");
 	w->nunsent = d->nfiles;
+	if (hold_outside(d, e))
+		return -1;
 	for (int tries = 0; tries < 100; tries++) {
 		find_unsent(d);
-		if (tcp_repair_read(w->unsent, w->nunsent, e))
+		if (tcp_repair_read(d, w->unsent, w->nunsent, e))
 			return -1;
 		if (!moved(d))
 			return 0;
@@ -489,6 +516,8 @@ static size_t undelivered(struct dump *d, const struct dfile *f, const struct pl
 	const struct tcp_repair *mine = &d->tcp->unsent[f->id - 1], *other;
 	uint32_t n;
 
+	if (mine->whole)
+		return mine->out.len;
 	if (p->way != PAIR || mine->fd < 0)
 		return 0;
 	other = &d->tcp->unsent[p->other->id - 1];
@@ -502,9 +531,10 @@ static size_t undelivered(struct dump *d, const struct dfile *f, const struct pl
 static int put_content(struct dump *d, const struct dfile *f, const struct plan *p, struct err *e)
 {
 	AUTO_BUF struct buf data = BUF_INIT;
-	const struct buf *out = &d->tcp->unsent[f->id - 1].out;
+	const struct tcp_repair *g = &d->tcp->unsent[f->id - 1];
+	const struct buf *out = &g->out;
 	size_t sent = undelivered(d, f, p);
-	int n = waiting(f), got;
+	int n = g->whole ? (int)g->in.len : waiting(f), got;
 	char name[32], *to;
 
 	if (p->way == PENDING || p->way == CONNECTING || p->way == LISTENING || (n <= 0 && !sent))
@@ -514,8 +544,10 @@ static int put_content(struct dump *d, const struct dfile *f, const struct plan 
 	to = buf_reserve(&data, (size_t)n + 1);
 	if (!to)
 		return err_set(e, EX_FAILED, "out of memory");
-	got = n > 0 ? (int)recv(f->lfd, to, (size_t)n, MSG_PEEK | MSG_DONTWAIT) : 0;
-	if (got < 0 || (got < n && p->way != OUTSIDE))
+	if (g->whole)
+		memcpy(to, buf_str(&g->in), (size_t)n);
+	got = g->whole ? n : n > 0 ? (int)recv(f->lfd, to, (size_t)n, MSG_PEEK | MSG_DONTWAIT) : 0;
+	if (got < n)
 		return got < 0 ? err_sys(e, "cannot look into a TCP socket") :
 				 err_set(e, EX_CANNOT_CKPT, "fd %d: of %d bytes in a TCP socket only %d can be seen", f->fd, n, got);
 	buf_commit(&data, (size_t)got);
@@ -581,11 +613,12 @@ static void put_links(struct dump *d, const struct dfile *f, const struct plan *
 		break;
 	case CLOSED:
 		rec_put_u64(b, "CLOSED", 1);
-		if (events(f->lfd) & POLLERR)
+		if (p->cut || (events(f->lfd) & POLLERR))
 			rec_put_u64(b, "RESET", 1);
 		break;
 	case OUTSIDE:
 		rec_put_u64(b, "OUTSIDE", 1);
+		tcp_outside_put(d, &d->tcp->unsent[f->id - 1]);
 		break;
 	default:
 		break;
@@ -629,6 +662,11 @@ static int tcp_dump(struct dump *d, struct dfile *f, struct err *e)
 	put_links(d, f, &p);
 	if (p.x && p.x->shutdown && p.way != LISTENING)
 		rec_put_u64(b, "SHUTDOWN", p.x->shutdown);
+	/* As the kernel has let them grow: what waits must find room, and they are not to grow with each restart. */
+	if (p.way == PAIR || p.way == OUTSIDE) {
+		rec_put_u64(b, "SNDBUF", (uint64_t)sockopt_int(f->lfd, SO_SNDBUF));
+		rec_put_u64(b, "RCVBUF", (uint64_t)sockopt_int(f->lfd, SO_RCVBUF));
+	}
 	if (sockopt_dump(d, f, family, SOCK_STREAM, IPPROTO_TCP, e))
 		return -1;
 	return put_content(d, f, &p, e);

@@ -9,6 +9,7 @@
 #ifndef XOS_FD_TCP_H
 #define XOS_FD_TCP_H
 
+#include "job/netlock.h"
 #include "res/inet.h"
 #include "res/res.h"
 #include "res/sockopt.h"
@@ -33,11 +34,30 @@ struct tcp_world {                       /* of one checkpoint */
 	struct tcp_repair *unsent; size_t nunsent; /* by id of description - 1: of connections with data on the way; fd -1: others */
 	int *received;                   /* parallel: what waited at the other end then */
 	struct dfile **listeners; size_t nlisteners, seen; /* among the first `seen` descriptions */
-	bool locked;                     /* packets of connections to outside are held */
+	struct dfile **outside; size_t noutside; /* connections to outside, to be restored by TCP_REPAIR */
+	bool locked;                     /* their packets are held */
+	char lock[NETLOCK_NAME];         /* by that table */
+	pid_t guard; int guard_pipe;     /* tcp_lock.c; 0: none */
 };
 void tcp_world_free(struct dump *d);
 /* The job is about to be killed for good: its connections among its own processes leave nothing that stands in the way of a restart. */
 void tcp_before_kill(struct dump *d);
+
+/* ---- tcp_lock.c ---- */
+
+/* Holds the packets of d->tcp->outside. */
+int tcp_lock_begin(struct dump *d, struct err *e);
+/* keep: the job was killed for good; they are held until its restart, and nobody is told that the connections end. Else they
+ * flow again. Nothing happens when none were held. */
+void tcp_lock_end(struct dump *d, bool keep);
+
+/* ---- tcp_outside.c ---- */
+
+/* Refuses a connection to outside that cannot be saved. Returns 0. */
+int tcp_outside_check(struct dump *d, struct dfile *f, const char *what, int state);
+int tcp_outside_add(struct dump *d, struct dfile *f, struct err *e);
+/* Its keys into the record that is open. */
+void tcp_outside_put(struct dump *d, const struct tcp_repair *g);
 
 /* ---- tcp_repair.c ---- */
 
@@ -49,12 +69,14 @@ struct tcp_repair {
 	uint32_t mss, timestamp;
 	unsigned char snd_wscale, rcv_wscale, sack, stamps, wscale;
 	uint32_t snd_wl1, snd_wnd, max_window, rcv_wnd, rcv_wup;
+	uint32_t unsent;                 /* of out, its last bytes */
 	struct buf out, in;              /* sent but not acknowledged, and unsent; received */
 };
-/* We may. */
-bool tcp_repair_allowed(void);
+bool tcp_repair_capable(void);           /* we have CAP_NET_ADMIN */
+/* We may, and the job can be held while it is done. */
+bool tcp_repair_allowed(const struct dump *d);
 /* Reads all of v. A process of its own does it, which our death does not touch: no socket stays in repair mode. */
-int tcp_repair_read(struct tcp_repair *v, size_t n, struct err *e);
+int tcp_repair_read(struct dump *d, struct tcp_repair *v, size_t n, struct err *e);
 void tcp_repair_free(struct tcp_repair *v, size_t n);
 
 /* ---- restart ---- */
@@ -67,11 +89,21 @@ struct tsock {
 	int backlog, shutdown;
 	uint32_t with, pending, order;
 	uint64_t content, sent;          /* bytes that wait in it; that it has not delivered yet */
+	struct tcp_repair *repair;       /* of one to outside that comes back; owned */
 	int tmp;                         /* the other end of an orphan until it is filled, -1 */
 	bool opened;
 };
 struct tsock *tcp_of(struct restore *r, uint32_t id);   /* NULL: no TCP socket */
 int tcp_open(struct restore *r, struct rfile *f, struct err *e);
+/* fd_tcp_outside.c: its keys; the socket (in repair mode, at any number); all that waited, and what needs a job that is complete: from here on
+ * packets flow. */
+int tcp_outside_parse(struct restore *r, struct tsock *u, struct err *e);
+int tcp_outside_open(struct restore *r, struct tsock *u, int *fd, struct err *e);
+int tcp_finish(struct restore *r, struct err *e);
+/* The bytes of its member tcp_ID. */
+int tcp_content(struct restore *r, const struct tsock *u, struct buf *b, struct err *e);
+/* What every socket gets last: options, flags, owner. */
+int tcp_options(const struct tsock *u, struct err *e);
 /* Puts content, ends and options into all; all are open. */
 int tcp_fill_all(struct restore *r, struct err *e);
 /* Before the records are freed: connections of a restart that failed (!r->done) leave no TIME-WAIT in the way of the next. */

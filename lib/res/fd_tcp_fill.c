@@ -30,7 +30,7 @@ static int waiting(int fd, int request)
 	return ioctl(fd, (unsigned long)request, &n) ? 0 : n;
 }
 
-static int content(struct restore *r, const struct tsock *u, struct buf *b, struct err *e)
+int tcp_content(struct restore *r, const struct tsock *u, struct buf *b, struct err *e)
 {
 	uint64_t want = u->content + u->sent;
 	const struct image_member *m;
@@ -96,7 +96,7 @@ static int fill(struct restore *r, const struct tsock *u, int from, const struct
 
 	if (!u->content && !unsent)
 		return 0;
-	if ((u->content + u->sent && content(r, u, &mine, e)) || (unsent && content(r, sender, &theirs, e)))
+	if ((u->content + u->sent && tcp_content(r, u, &mine, e)) || (unsent && tcp_content(r, sender, &theirs, e)))
 		return -1;
 	/* Small pieces need more room than they have bytes; what was unsent waits at its sender again. */
 	receive_room(u->f->fd, 2 * u->content + SPARE);
@@ -126,15 +126,17 @@ static int end_orphan(const struct tsock *u, struct err *e)
 {
 	static const struct linger at_once = { 1, 0 };
 
-	if (u->reset && setsockopt(u->tmp, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once))
+	bool reset = u->reset || u->outside;
+
+	if (reset && setsockopt(u->tmp, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once))
 		return err_sys(e, "cannot set a socket option");
-	if (u->closed && !u->reset && shutdown(u->f->fd, SHUT_WR) && errno != ENOTCONN)
+	if (u->closed && !reset && shutdown(u->f->fd, SHUT_WR) && errno != ENOTCONN)
 		return err_sys(e, "cannot shut down a socket");
 	close(u->tmp);
 	for (int i = 0; !readable_end(u->f->fd) && i < SETTLE_TRIES; i++)
 		moment();
 	/* Nothing of it may wait for anybody: both directions have ended. */
-	for (int i = 0; u->closed && tcp_state(u->f->fd) != TCPS_CLOSE && i < SETTLE_TRIES; i++)
+	for (int i = 0; (u->closed || reset) && tcp_state(u->f->fd) != TCPS_CLOSE && i < SETTLE_TRIES; i++)
 		moment();
 	return 0;
 }
@@ -182,13 +184,30 @@ static int each_receive(struct restore *r, struct tsock *u, struct err *e)
 	return other && (u->shutdown & TCP_SHUT_RCV) && !(other->shutdown & TCP_SHUT_SEND) ? shut(u, SHUT_RD, e) : 0;
 }
 
-static int each_options(struct restore *r, struct tsock *u, struct err *e)
+/* What made room for the content goes again. The kernel doubles what it is told. */
+static int buffer(const struct tsock *u, const char *key, int nr, int force, struct err *e)
+{
+	uint64_t was;
+	int half;
+
+	if (rec_u64_or(&u->f->rec, key, INT_MAX, 0, &was, e))
+		return -1;
+	if (!was || sockopt_int(u->f->fd, nr) <= (int)was)
+		return 0;
+	half = (int)was / 2;
+	if (setsockopt(u->f->fd, SOL_SOCKET, force, &half, sizeof half))
+		setsockopt(u->f->fd, SOL_SOCKET, nr, &half, sizeof half);
+	return 0;
+}
+
+int tcp_options(const struct tsock *u, struct err *e)
 {
 	int fd = u->f->fd, locks = 0;
 	uint64_t uid, gid, mode;
 
-	(void)r;
 	setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 0 }, sizeof(int));
+	if (buffer(u, "SNDBUF", SO_SNDBUF, SO_SNDBUFFORCE, e) || buffer(u, "RCVBUF", SO_RCVBUF, SO_RCVBUFFORCE, e))
+		return -1;
 	/* Sizes that nobody had set are the kernel's own affair again. */
 	setsockopt(fd, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof locks);
 	if (sockopt_set(&u->f->rec, fd, 0, e) || fd_set_flags(fd, &u->f->rec, e))
@@ -200,6 +219,13 @@ static int each_options(struct restore *r, struct tsock *u, struct err *e)
 		/* only fstat(2) shows it */
 	}
 	return fchmod(fd, (mode_t)mode) ? err_sys(e, "cannot set the mode of a socket") : 0;
+}
+
+static int each_options(struct restore *r, struct tsock *u, struct err *e)
+{
+	(void)r;
+	/* In repair mode its address is shared by force; see tcp_finish. */
+	return u->repair ? 0 : tcp_options(u, e);
 }
 
 int tcp_fill_all(struct restore *r, struct err *e)

@@ -93,22 +93,16 @@ static int parse(struct restore *r, struct rfile *f, struct tsock *u, struct err
 }
 
 /* Ids that others refer to. */
-static int verify(struct restore *r, const struct tsock *u, struct err *e)
+static int verify(struct restore *r, struct tsock *u, struct err *e)
 {
 	struct tsock *with = u->with ? tcp_of(r, u->with) : NULL, *at = u->pending ? tcp_of(r, u->pending) : NULL;
 
 	if ((u->with && (!with || with == u || with->with != u->f->id || !inet_same(&with->own, &u->peer) || !inet_same(&with->peer, &u->own))) ||
 	    (u->pending && (!at || !at->listening)))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: a TCP socket is connected to what it cannot be", u->f->rec.line);
-	if (u->outside) {
-		char own[INET_TEXT], peer[INET_TEXT];
-
-		err_set(e, EX_MISFIT, "file %u: TCP connection %s -> %s led outside the job", u->f->id, inet_text(&u->own, own),
-			inet_text(&u->peer, peer));
-		err_hint(e, "--tcp-close restores it as one that its peer has closed");
-		return r->o->tcp_close ? 0 : -1;
-	}
-	return 0;
+	if (u->outside && r->o->tcp_close)
+		return 0;
+	return u->outside ? tcp_outside_parse(r, u, e) : 0;
 }
 
 static int parse_all(struct restore *r, struct err *e)
@@ -360,6 +354,13 @@ static int open_closed(struct tcp_maker *m, struct tsock *u, struct err *e)
 	return keep(m, u, c, e);
 }
 
+static int open_outside(struct tcp_maker *m, struct tsock *u, struct err *e)
+{
+	int fd;
+
+	return tcp_outside_open(m->r, u, &fd, e) || keep(m, u, fd, e) ? -1 : 0;
+}
+
 static int open_pending(struct tcp_maker *m, struct tsock *u, struct err *e)
 {
 	return open_alone(m, u, e) || connect_to(u->f->fd, &u->peer, e) ? -1 : 0;
@@ -387,7 +388,8 @@ static int open_one(struct tcp_maker *m, struct tsock *u, struct err *e)
 {
 	switch (phase_of(u)) {
 	case CONNECTED:
-		return u->with ? open_pair(m, u, e) : u->orphan ? open_orphan(m, u, e) : open_closed(m, u, e);
+		return u->with ? open_pair(m, u, e) : u->orphan ? open_orphan(m, u, e) :
+		       u->repair ? open_outside(m, u, e) : open_closed(m, u, e);
 	case WAITING:
 		return open_pending(m, u, e);
 	default:
@@ -511,10 +513,12 @@ void tcp_forget(struct restore *r)
 {
 	static const struct linger at_once = { 1, 0 };
 
-	for (size_t i = 0; !r->done && i < r->nfiles; i++) {
+	for (size_t i = 0; i < r->nfiles; i++) {
 		struct tsock *u = tcp_of(r, (uint32_t)i + 1);
 
-		if (!u)
+		if (u)
+			free(u->repair);
+		if (!u || r->done)
 			continue;
 		if (u->tmp >= 0)
 			close(u->tmp);

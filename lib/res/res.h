@@ -103,6 +103,12 @@ struct dump {
 	struct dump_keys *keys;        /* those met so far: keyring.c */
 	struct unix_world *unixs;      /* what is known of unix sockets: fd_unix.c */
 	struct tcp_world *tcp;         /* of TCP sockets: fd_tcp.c */
+	const char *identifier;        /* of the job */
+	bool kills;                    /* it will be killed when it is saved */
+	bool tcp_close;                /* TCP connections to outside are saved as reset ones */
+	bool (*ended)(void *ctx);      /* its record says that it was saved and ended; NULL: it has none */
+	int (*hold)(void *ctx, bool on); /* it stands also when we die; NULL: it has no control group, which that needs */
+	void *ctx;                     /* of these two */
 };
 /* Adds a line to the list of what prevents the checkpoint. Never fails; returns 0 so that checks read well. */
 int refuse(struct dump *d, const struct dproc *p, const char *fmt, ...) __attribute__((format(printf, 3, 4)));

@@ -1,8 +1,9 @@
 /* tcp_repair: what only TCP_REPAIR shows of a connection: what it has sent without acknowledgement or has still to send, sequence numbers, windows.
  *
  * A socket in repair mode belongs to the job: left so it could neither send nor receive any more. So a process of its own does all of it,
- * in microseconds for each socket: it takes no signal, has a session of its own, and does not end with us; should somebody kill
- * exactly that one, we put its sockets back. */
+ * in microseconds for each socket: it takes no signal, has a session of its own, and does not end with us. The job must not run
+ * meanwhile, also when its tracer dies: its group is marked as frozen until the last socket is back. Should somebody kill exactly that
+ * process, we put its sockets and the group back. */
 #include "res/fd_tcp.h"
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -16,7 +17,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { REPAIR_OFF_NO_WP = -1, QUEUE_RECV = 1, QUEUE_SEND = 2, CAP_NET_ADMIN_ = 12 };
+enum { REPAIR_OFF_NO_WP = -1, QUEUE_RECV = 1, QUEUE_SEND = 2, READ_TRIES = 1000 };
 #ifndef TCP_REPAIR_WINDOW
 #define TCP_REPAIR_WINDOW 29
 #endif
@@ -33,12 +34,14 @@ static int set_int(int fd, int opt, int v)
 	return setsockopt(fd, IPPROTO_TCP, opt, &v, sizeof v);
 }
 
-bool tcp_repair_allowed(void)
+bool tcp_repair_capable(void)
 {
 	AUTO_FD int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	return fd >= 0 && !set_int(fd, TCP_REPAIR, 1);
 }
+
+bool tcp_repair_allowed(const struct dump *d) { return d->hold && tcp_repair_capable(); }
 
 static int queue_read(int fd, int queue, uint32_t *seq, char *to, size_t max, size_t *len)
 {
@@ -86,24 +89,68 @@ static int rest_read(struct tcp_repair *g, int fd)
 	return 0;
 }
 
+/* What moves while packets flow: the job stands, its peers do not. */
+struct state { uint32_t rcv_seq; int in, out, unsent; };
+
+static int state_of(int fd, struct state *s)
+{
+	socklen_t n = sizeof s->rcv_seq;
+
+	memset(s, 0, sizeof *s);
+	return set_int(fd, TCP_REPAIR_QUEUE, QUEUE_RECV) || getsockopt(fd, IPPROTO_TCP, TCP_QUEUE_SEQ, &s->rcv_seq, &n) ||
+	       ioctl(fd, SIOCINQ, &s->in) || ioctl(fd, SIOCOUTQ, &s->out) || ioctl(fd, SIOCOUTQNSD, &s->unsent) ? -1 : 0;
+}
+
+static int read_whole(struct slot *s, char *bytes)
+{
+	struct state before, after;
+	int fd = s->got.fd;
+
+	for (int tries = 0; tries < READ_TRIES; tries++) {
+		if (state_of(fd, &before) || queue_read(fd, QUEUE_SEND, &s->got.snd_seq, bytes + s->at, s->out_max, &s->out_len) ||
+		    queue_read(fd, QUEUE_RECV, &s->got.rcv_seq, bytes + s->at + s->out_max, s->in_max, &s->in_len) ||
+		    rest_read(&s->got, fd) || state_of(fd, &after))
+			return -1;
+		s->got.unsent = (uint32_t)after.unsent;
+		if (!memcmp(&before, &after, sizeof before) && s->in_len == (size_t)after.in)
+			return 0;
+	}
+	errno = EAGAIN;
+	return -1;
+}
+
 /* Nothing in here may wait or allocate. */
 static int read_one(struct slot *s, char *bytes)
 {
 	int fd = s->got.fd;
 
-	if (queue_read(fd, QUEUE_SEND, &s->got.snd_seq, bytes + s->at, s->out_max, &s->out_len) ||
-	    queue_read(fd, QUEUE_RECV, &s->got.rcv_seq, bytes + s->at + s->out_max, s->in_max, &s->in_len))
-		return -1;
-	return s->got.whole ? rest_read(&s->got, fd) : 0;
+	if (s->got.whole)
+		return read_whole(s, bytes);
+	return queue_read(fd, QUEUE_SEND, &s->got.snd_seq, bytes + s->at, s->out_max, &s->out_len) ||
+	       queue_read(fd, QUEUE_RECV, &s->got.rcv_seq, bytes + s->at + s->out_max, s->in_max, &s->in_len) ? -1 : 0;
 }
 
-static void guard(struct slot *s, size_t n, char *bytes)
+/* From here on the job does not run either when its tracer dies. False: it has died before that. */
+static bool held(struct dump *d, pid_t tracer)
+{
+	if (d->hold(d->ctx, true))
+		return false;
+	/* Who dies lets go of its tracees a little before its children see it. */
+	usleep(200);
+	return getppid() == tracer;
+}
+
+static void guard(struct dump *d, pid_t tracer, struct slot *s, size_t n, char *bytes)
 {
 	sigset_t all;
 
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	setsid();
+	if (!held(d, tracer)) {
+		d->hold(d->ctx, false);
+		_exit(0);
+	}
 	for (size_t i = 0; i < n; i++) {
 		if (set_int(s[i].got.fd, TCP_REPAIR, 1)) {
 			s[i].got.error = errno;
@@ -113,6 +160,7 @@ static void guard(struct slot *s, size_t n, char *bytes)
 		s[i].got.error = read_one(&s[i], bytes) ? errno : 0;
 		set_int(s[i].got.fd, TCP_REPAIR, REPAIR_OFF_NO_WP);
 	}
+	d->hold(d->ctx, false);
 	_exit(0);
 }
 
@@ -131,7 +179,8 @@ static size_t slots_fill(struct slot *s, const struct tcp_repair *v, size_t n)
 		s[k].got.error = ECANCELED;
 		s[k].at = at;
 		s[k].out_max = out > 0 ? (size_t)out : 0;
-		s[k].in_max = v[i].whole && in > 0 ? (size_t)in : 0;
+		/* More may come. */
+		s[k].in_max = v[i].whole && in >= 0 ? (size_t)in + 2 * (size_t)sockopt_int(v[i].fd, SO_RCVBUF) : 0;
 		at += s[k].out_max + s[k].in_max;
 		k++;
 	}
@@ -159,15 +208,16 @@ static int take(struct tcp_repair *v, size_t n, const struct slot *s, const char
 	return 0;
 }
 
-static int run(struct slot *s, size_t n, char *bytes, struct err *e)
+static int run(struct dump *d, struct slot *s, size_t n, char *bytes, struct err *e)
 {
-	pid_t pid = fork();
+	pid_t tracer = getpid(), pid = fork();
 	int st;
 
 	if (pid < 0)
 		return err_sys(e, "cannot make a process");
 	if (!pid)
-		guard(s, n, bytes);
+		guard(d, tracer, s, n, bytes);
+	fault("tcp-reading");
 	while (waitpid(pid, &st, 0) < 0)
 		if (errno != EINTR)
 			return err_sys(e, "waitpid");
@@ -175,10 +225,11 @@ static int run(struct slot *s, size_t n, char *bytes, struct err *e)
 		return 0;
 	for (size_t i = 0; i < n; i++)
 		set_int(s[i].got.fd, TCP_REPAIR, REPAIR_OFF_NO_WP);
+	d->hold(d->ctx, false);
 	return err_set(e, EX_FAILED, "the process that looks into TCP connections was killed");
 }
 
-int tcp_repair_read(struct tcp_repair *v, size_t n, struct err *e)
+int tcp_repair_read(struct dump *d, struct tcp_repair *v, size_t n, struct err *e)
 {
 	size_t wanted = 0, room, bytes_len;
 	struct slot *s;
@@ -194,11 +245,11 @@ int tcp_repair_read(struct tcp_repair *v, size_t n, struct err *e)
 	if (s == MAP_FAILED)
 		return err_set(e, EX_FAILED, "out of memory");
 	bytes_len = slots_fill(s, v, n) + 1;
-	bytes = mmap(NULL, bytes_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	bytes = mmap(NULL, bytes_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (bytes == MAP_FAILED) {
 		err_set(e, EX_FAILED, "out of memory");
 	} else {
-		rc = run(s, wanted, bytes, e) || take(v, n, s, bytes, e) ? -1 : 0;
+		rc = run(d, s, wanted, bytes, e) || take(v, n, s, bytes, e) ? -1 : 0;
 		munmap(bytes, bytes_len);
 	}
 	munmap(s, room);
