@@ -40,7 +40,7 @@ static int inotify_check(struct dump *d, struct dfile *f, struct err *e)
 	if (f->lfd < 0 || ioctl(f->lfd, FIONREAD, &queued))
 		return refuse(d, f->p, "fd %d: inotify: cannot tell whether events are queued", f->fd);
 	if (queued)
-		return refuse(d, f->p, "fd %d: inotify has %d bytes of events that the job has not read yet", f->fd, queued);
+		return refuse_for_now(d, f->p, "fd %d: inotify has %d bytes of events that the job has not read yet", f->fd, queued);
 	while ((rc = inotify_next(&info, &t)) > 0)
 		if (!inotify_open_file(d, &t) && inotify_path(d, f->p, &t, path))
 			refuse(d, f->p, "fd %d: inotify watch %d: no path leads to inode %llu of device %u:%u any more",

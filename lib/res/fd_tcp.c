@@ -35,7 +35,7 @@
 #ifndef SO_BUF_LOCK
 #define SO_BUF_LOCK 72
 #endif
-enum { LOCK_RCVBUF = 2 };
+enum { LOCK_RCVBUF = 2, DRAIN_SOME = 1 << 20 };
 enum way { ALONE, LISTENING, PAIR, ORPHAN, PENDING, CONNECTING, CLOSED, OUTSIDE, EXT, REFUSED };
 
 struct plan {
@@ -45,6 +45,7 @@ struct plan {
 	struct dfile *other;                    /* peer or listener */
 	bool later;                             /* may be otherwise in a moment */
 	bool cut;                               /* it is saved as one that was reset */
+	bool draining;                          /* as soon as there is room for what is on the way */
 	char why[256];
 };
 
@@ -259,6 +260,7 @@ static void plan_connected(struct dump *d, struct dfile *f, struct plan *p)
 	/* What it sent last is in no socket that anybody holds. */
 	if (p->state != TCPS_CLOSE_WAIT && p->state != TCPS_LAST_ACK && p->state != TCPS_CLOSING)
 		later(p, "its other end was closed with data on the way");
+	p->draining = p->way == REFUSED;
 }
 
 static void plan_make(struct dump *d, struct dfile *f, struct plan *p)
@@ -337,31 +339,39 @@ static void widen(const struct dfile *f, int more)
 		setsockopt(f->lfd, SOL_SOCKET, SO_RCVBUF, &(int){ now / 2 }, sizeof now);
 }
 
-/* Without the right to look into senders: they are asked to send. They notice the room when their timers ask for it. */
+/* The bytes that keep f's connection from rest, and who should receive them: those of a sender whom we may not look into, and those of one
+ * that has closed its end and so belongs to nobody. */
+static int held(struct dump *d, struct dfile *f, bool may_look, struct dfile **receiver)
+{
+	struct plan p;
+
+	plan_make(d, f, &p);
+	if (p.way == PAIR && !may_look) {
+		acknowledge(p.other->lfd);
+		*receiver = p.other;
+		return unsent(f, p.state);
+	}
+	*receiver = f;
+	return p.way == REFUSED && p.draining ? DRAIN_SOME : 0;
+}
+
+/* They are asked to send it. They notice the room when their timers ask for it. */
 static void drain_all(struct dump *d)
 {
 	static const struct timespec moment = { .tv_nsec = 5000000 };
-	struct plan p;
-	bool held = true;
+	bool may_look = tcp_repair_allowed(d), any = true;
 
-	for (int tries = 0; held && tries < 120; tries++) {
-		held = false;
+	for (int tries = 0; any && tries < 120; tries++) {
+		any = false;
 		for (size_t i = 0; i < d->nfiles; i++) {
-			struct dfile *f = d->files[i];
-			int n;
+			struct dfile *f = d->files[i], *receiver;
+			int n = tcp_match(f) ? held(d, f, may_look, &receiver) : 0;
 
-			if (!tcp_match(f))
-				continue;
-			plan_make(d, f, &p);
-			if (p.way != PAIR)
-				continue;
-			acknowledge(p.other->lfd);
-			n = unsent(f, p.state);
 			if (n > 0 && !tries)
-				widen(p.other, n);
-			held |= n > 0;
+				widen(receiver, n);
+			any |= n > 0;
 		}
-		if (held)
+		if (any)
 			nanosleep(&moment, NULL);
 	}
 }
@@ -411,8 +421,7 @@ static int tcp_check(struct dump *d, struct dfile *f, struct err *e)
 	if (!d->tcp) {
 		if (world(d, e))
 			return -1;
-		if (!tcp_repair_allowed(d))
-			drain_all(d);
+		drain_all(d);
 	}
 	plan_make(d, f, &p);
 	text(f, what);

@@ -85,9 +85,9 @@ static int ptm_check(struct dump *d, struct dfile *f, struct err *e)
 	if (!ioctl(f->lfd, TIOCGSID, &sid) && sid > 0 && !dump_has_pid(d, sid))
 		refuse(d, f->p, "fd %d: terminal /dev/pts/%d controls session %d, which is not in the job", f->fd, n, sid);
 	if (slave && slave->lfd >= 0 && !ioctl(slave->lfd, FIONREAD, &pending) && pending > 0)
-		refuse(d, f->p, "fd %d: terminal /dev/pts/%d has %d bytes of input that were not read yet", f->fd, n, pending);
+		refuse_for_now(d, f->p, "fd %d: terminal /dev/pts/%d has %d bytes of input that were not read yet", f->fd, n, pending);
 	if (!slave && !ioctl(f->lfd, FIONREAD, &pending) && pending > 0)
-		refuse(d, f->p, "fd %d: terminal /dev/pts/%d has %d bytes of output that were not read yet", f->fd, n,
+		refuse_for_now(d, f->p, "fd %d: terminal /dev/pts/%d has %d bytes of output that were not read yet", f->fd, n,
 		       pending);
 	return 0;
 }

@@ -35,6 +35,7 @@ struct plan {
 	const struct unix_entry *x;
 	struct dfile *other;                   /* peer, listener, target */
 	size_t order;
+	bool later;                            /* may be otherwise in a moment */
 	char why[256];
 };
 
@@ -182,6 +183,7 @@ static void plan_listening(struct dump *d, struct dfile *f, struct plan *p)
 		if (c && !ioctl(c->lfd, SIOCOUTQ, &sent) && !sent)
 			continue;
 		p->way = REFUSED;
+		p->later = true;
 		snprintf(p->why, sizeof p->why, "a connection waits to be accepted, %s",
 			 c ? "and data was sent over it" : p->x->pending[i] ? "from outside the job" : "whose client has closed it");
 		return;
@@ -296,7 +298,7 @@ static int unix_check(struct dump *d, struct dfile *f, struct err *e)
 	name_of(f->lfd, false, &n);
 	q = d->unixs->queues[f->id - 1];
 	if (p.way == REFUSED)
-		return refuse(d, f->p, "fd %d: unix socket %s: %s", f->fd, unix_text(&n, name, sizeof name), p.why);
+		return (p.later ? refuse_for_now : refuse)(d, f->p, "fd %d: unix socket %s: %s", f->fd, unix_text(&n, name, sizeof name), p.why);
 	if (q && p.way == PAIR && p.x->type != SOCK_STREAM)
 		unix_queue_complete(q, p.x->type, p.other->lfd);
 	if (p.way != EXT && q && q->why)
