@@ -24,6 +24,8 @@ extern const struct fd_ops fd_tcp_ops;       /* fd_tcp.c       TYPE="tcp" */
 extern const struct fd_ops fd_inet_ops;      /* fd_inet.c      TYPE="inet" */
 extern const struct fd_ops fd_uring_ops;    /* fd_uring.c     TYPE="io_uring" */
 extern const struct fd_ops fd_fanotify_ops; /* fd_fanotify.c  TYPE="fanotify" */
+extern const struct fd_ops fd_netlink_ops;   /* fd_netlink.c   TYPE="netlink" */
+extern const struct fd_ops fd_packet_ops;    /* fd_packet.c    TYPE="packet" */
 extern const struct fd_ops fd_special_ops;   /* fd_refuse.c    refused, but looks like a regular file: secret memory */
 extern const struct fd_ops fd_refuse_ops;    /* fd_refuse.c    everything else: refused by name */
 

@@ -470,7 +470,8 @@ static bool moved(struct dump *d)
 		if (d->tcp->unsent[i].fd < 0 || d->tcp->unsent[i].whole)
 			continue;
 		plan_make(d, d->files[i], &p);
-		if (p.way != PAIR || waiting(p.other) != d->tcp->received[i])
+		if (p.way != PAIR || waiting(p.other) != d->tcp->received[i] ||
+		    d->tcp->unsent[p.other->id - 1].in.len != (size_t)d->tcp->received[i])
 			return true;
 	}
 	return false;
@@ -537,38 +538,48 @@ static size_t undelivered(struct dump *d, const struct dfile *f, const struct pl
 	return n < mine->out.len ? n : mine->out.len;
 }
 
+static int put_bytes(struct dump *d, const struct dfile *f, struct buf *data, size_t waits, const char *out, size_t sent, struct err *e)
+{
+	char name[32];
+
+	if (waits)
+		rec_put_u64(&d->files_out, "CONTENT", waits);
+	if (sent) {
+		rec_put_u64(&d->files_out, "SENT", sent);
+		buf_add(data, out, sent);
+	}
+	if (buf_failed(data))
+		return err_set(e, EX_FAILED, "out of memory");
+	snprintf(name, sizeof name, "tcp_%u", f->id);
+	return waits + sent ? dump_raw_mem(d, name, buf_str(data), data->len, e) : 0;
+}
+
 static int put_content(struct dump *d, const struct dfile *f, const struct plan *p, struct err *e)
 {
 	AUTO_BUF struct buf data = BUF_INIT;
-	const struct tcp_repair *g = &d->tcp->unsent[f->id - 1];
-	const struct buf *out = &g->out;
+	const struct tcp_repair *seen = &d->tcp->unsent[f->id - 1];
 	size_t sent = undelivered(d, f, p);
-	int n = g->whole ? (int)g->in.len : waiting(f), got;
-	char name[32], *to;
+	int n = waiting(f), got;
+	char *to;
 
-	if (p->way == PENDING || p->way == CONNECTING || p->way == LISTENING || (n <= 0 && !sent))
+	if (p->way == PENDING || p->way == CONNECTING || p->way == LISTENING)
 		return 0;
-	if (p->way == PAIR && d->tcp->unsent[p->other->id - 1].fd >= 0 && n != d->tcp->received[p->other->id - 1])
-		return err_set(e, EX_CANNOT_CKPT, "fd %d: data of its TCP connection does not come to rest", f->fd);
-	to = buf_reserve(&data, (size_t)n + 1);
+	/* What was read together with what its sender has, or with its numbers. */
+	if (seen->fd >= 0) {
+		buf_add(&data, seen->in.p, seen->in.len);
+		return put_bytes(d, f, &data, seen->in.len, seen->out.p + seen->out.len - sent, sent, e);
+	}
+	if (n <= 0)
+		return 0;
+	to = buf_reserve(&data, (size_t)n);
 	if (!to)
 		return err_set(e, EX_FAILED, "out of memory");
-	if (g->whole)
-		memcpy(to, buf_str(&g->in), (size_t)n);
-	got = g->whole ? n : n > 0 ? (int)recv(f->lfd, to, (size_t)n, MSG_PEEK | MSG_DONTWAIT) : 0;
+	got = (int)recv(f->lfd, to, (size_t)n, MSG_PEEK | MSG_DONTWAIT);
 	if (got < n)
 		return got < 0 ? err_sys(e, "cannot look into a TCP socket") :
 				 err_set(e, EX_CANNOT_CKPT, "fd %d: of %d bytes in a TCP socket only %d can be seen", f->fd, n, got);
 	buf_commit(&data, (size_t)got);
-	if (got)
-		rec_put_u64(&d->files_out, "CONTENT", (uint64_t)got);
-	if (sent)
-		rec_put_u64(&d->files_out, "SENT", sent);
-	buf_add(&data, out->p + out->len - sent, sent);
-	if (buf_failed(&data))
-		return err_set(e, EX_FAILED, "out of memory");
-	snprintf(name, sizeof name, "tcp_%u", f->id);
-	return dump_raw_mem(d, name, buf_str(&data), data.len, e);
+	return put_bytes(d, f, &data, (size_t)got, NULL, 0, e);
 }
 
 /* Several sockets have the address of the one that listened. */

@@ -63,7 +63,7 @@ void tcp_outside_put(struct dump *d, const struct tcp_repair *g);
 
 struct tcp_repair {
 	int fd;                          /* not owned; -1: leave it */
-	bool whole;                      /* all below, else only the two numbers and the unsent data */
+	bool whole;                      /* all below, else only the two numbers and the two queues */
 	int error;                       /* errno, 0: read */
 	uint32_t snd_seq, rcv_seq;       /* of the next byte that the program writes, and of the next that the peer sends */
 	uint32_t mss, timestamp;

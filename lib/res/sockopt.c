@@ -28,7 +28,7 @@
 #define SO_GET_FILTER SO_ATTACH_FILTER
 #endif
 
-enum { OPTION_SIZE = 16, SOL_UDP_ = 17, SOL_UDPLITE_ = 136, LOCK_SNDBUF = 1, LOCK_RCVBUF = 2, FILTER_MAX = BPF_MAXINSNS };
+enum { OPTION_SIZE = 16, SOL_UDP_ = 17, SOL_UDPLITE_ = 136, SOL_PACKET_ = 263, SOL_NETLINK_ = 270, LOCK_SNDBUF = 1, LOCK_RCVBUF = 2, FILTER_MAX = BPF_MAXINSNS };
 enum { EARLY = 1, TEXT = 2 };                   /* TEXT: a name, of any length up to size */
 
 /* Buffers first: SO_BUF_LOCK follows what setting them would lock. SO_PEEK_OFF last: it moves. Numbers as in linux/in.h, linux/in6.h,
@@ -153,6 +153,24 @@ static const struct option { const char *name; int level, nr; unsigned size; int
 	{ "UDP.GRO", SOL_UDP_, 104, 4, 0, 0 },
 	{ "UDPLITE.SEND_CSCOV", SOL_UDPLITE_, 10, 4, 0, 0 },
 	{ "UDPLITE.RECV_CSCOV", SOL_UDPLITE_, 11, 4, 0, 0 },
+
+	{ "NETLINK.PKTINFO", SOL_NETLINK_, 3, 4, 0, 0 },
+	{ "NETLINK.BROADCAST_ERROR", SOL_NETLINK_, 4, 4, 0, 0 },
+	{ "NETLINK.NO_ENOBUFS", SOL_NETLINK_, 5, 4, 0, 0 },
+	{ "NETLINK.LISTEN_ALL_NSID", SOL_NETLINK_, 8, 4, 0, 0 },
+	{ "NETLINK.CAP_ACK", SOL_NETLINK_, 10, 4, 0, 0 },
+	{ "NETLINK.EXT_ACK", SOL_NETLINK_, 11, 4, 0, 0 },
+	{ "NETLINK.GET_STRICT_CHK", SOL_NETLINK_, 12, 4, 0, 0 },
+
+	{ "PACKET.AUXDATA", SOL_PACKET_, 8, 4, 0, 0 },
+	{ "PACKET.ORIGDEV", SOL_PACKET_, 9, 4, 0, 0 },
+	{ "PACKET.VERSION", SOL_PACKET_, 10, 4, 0, 0 },
+	{ "PACKET.RESERVE", SOL_PACKET_, 12, 4, 0, 0 },
+	{ "PACKET.LOSS", SOL_PACKET_, 14, 4, 0, 0 },
+	{ "PACKET.VNET_HDR", SOL_PACKET_, 15, 4, 0, 0 },
+	{ "PACKET.TIMESTAMP", SOL_PACKET_, 17, 4, 0, 0 },
+	{ "PACKET.QDISC_BYPASS", SOL_PACKET_, 20, 4, 0, 0 },
+	{ "PACKET.IGNORE_OUTGOING", SOL_PACKET_, 23, 4, 0, 0 },
 
 	{ "LOCK_FILTER", SOL_SOCKET, 44, 4, 0, 0 },
 	{ "PEEK_OFF", SOL_SOCKET, SO_PEEK_OFF, 4, 0, 0 },

@@ -179,8 +179,8 @@ static size_t slots_fill(struct slot *s, const struct tcp_repair *v, size_t n)
 		s[k].got.error = ECANCELED;
 		s[k].at = at;
 		s[k].out_max = out > 0 ? (size_t)out : 0;
-		/* More may come. */
-		s[k].in_max = v[i].whole && in >= 0 ? (size_t)in + 2 * (size_t)sockopt_int(v[i].fd, SO_RCVBUF) : 0;
+		/* More may come to one that leads outside. */
+		s[k].in_max = (in > 0 ? (size_t)in : 0) + (v[i].whole ? 2 * (size_t)sockopt_int(v[i].fd, SO_RCVBUF) : 0);
 		at += s[k].out_max + s[k].in_max;
 		k++;
 	}

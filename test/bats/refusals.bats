@@ -79,13 +79,13 @@ due_lines()
 	need_root
 	need_command perl
 	xcgexec -d -j "$JOB" -o out -e err -- perl -e '
-		use Socket; socket(my $s, 16, SOCK_RAW, 0) or die; open(F, ">", "ready"); close F;
+		use Socket; socket(my $s, 16, SOCK_RAW, 9) or die; open(F, ">", "ready"); close F;
 		select(undef, undef, undef, 0.02) until -e "drop"; close($s); open(F, ">", "dropped"); close F;
 		sleep 1 while 1' >/dev/null 3>&- 4>&-
 	wait_until there ready
 	run --separate-stderr xcheckpoint "$JOB"
 	status_is 5
-	[[ "$stderr" == *": fd 3: socket AF_NETLINK SOCK_RAW NETLINK_ROUTE is not supported"* ]]
+	[[ "$stderr" == *": fd 3: socket AF_NETLINK SOCK_RAW NETLINK_AUDIT is not supported"* ]]
 	touch drop
 	wait_until there dropped
 	run --separate-stderr xcheckpoint -n "$JOB"

@@ -68,10 +68,10 @@ static void sockets(void)
 	VICTIM_TRY(connect(peer, (struct sockaddr *)&un, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + strlen(un.sun_path + 1))));
 	VICTIM_TRY(send(peer, "!", 1, 0));
 	due(fd, "unix socket @%s: a connection waits to be accepted, and data was sent over it", un.sun_path + 1);
-	fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
-	due(fd, "socket AF_NETLINK SOCK_RAW NETLINK_ROUTE is not supported");
-	fd = socket(AF_PACKET, SOCK_RAW, 0);
-	due(fd, "socket AF_PACKET SOCK_RAW is not supported");
+	fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_AUDIT);
+	due(fd, "socket AF_NETLINK SOCK_RAW NETLINK_AUDIT is not supported");
+	fd = socket(AF_KEY, SOCK_RAW, 2);
+	due(fd, "socket AF_KEY SOCK_RAW is not supported");
 }
 
 static void rings(void)
@@ -315,8 +315,8 @@ int main(int argc, char **argv)
 	VICTIM_TRY(pid);
 	if (!pid) {
 		/* Another process of the job, with a reason of its own. */
-		int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
-		due(fd, "socket AF_NETLINK SOCK_RAW NETLINK_ROUTE is not supported");
+		int fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_NETFILTER);
+		due(fd, "socket AF_NETLINK SOCK_RAW NETLINK_NETFILTER is not supported");
 		memory();
 		process();
 		if (write(back[1], expected, sizeof expected) < 0)
