@@ -26,6 +26,7 @@ extern const struct fd_ops fd_uring_ops;    /* fd_uring.c     TYPE="io_uring" */
 extern const struct fd_ops fd_fanotify_ops; /* fd_fanotify.c  TYPE="fanotify" */
 extern const struct fd_ops fd_netlink_ops;   /* fd_netlink.c   TYPE="netlink" */
 extern const struct fd_ops fd_packet_ops;    /* fd_packet.c    TYPE="packet" */
+extern const struct fd_ops fd_tun_ops;      /* fd_tun.c       TYPE="tun" */
 extern const struct fd_ops fd_special_ops;   /* fd_refuse.c    refused, but looks like a regular file: secret memory */
 extern const struct fd_ops fd_refuse_ops;    /* fd_refuse.c    everything else: refused by name */
 

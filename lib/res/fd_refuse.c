@@ -46,7 +46,6 @@ static const struct { const char *link, *name; } kinds[] = {
 	{ "/secretmem", "secret memory (memfd_secret)" },
 	{ "/dmabuf:", "dma-buf" },
 	{ "/dev/fuse", "fuse connection /dev/fuse" },
-	{ "/dev/net/tun", "network tunnel /dev/net/tun" },
 	{ "/dev/kvm", "kvm device /dev/kvm" },
 	{ NULL, NULL },
 };

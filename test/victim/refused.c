@@ -5,12 +5,14 @@
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <linux/netlink.h>
 #include <linux/filter.h>
 #include <linux/perf_event.h>
 #include <linux/seccomp.h>
 #include <mqueue.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -216,6 +218,21 @@ static void keys(void)
 	snprintf(expected + n, sizeof expected - n, "pid %d: thread %d: a key of type logon is not supported\n", (int)getpid(), (int)getpid());
 }
 
+static void tunnel(void)
+{
+	struct ifreq i = { .ifr_flags = IFF_TUN };
+	int fd = open("/dev/net/tun", O_RDWR), s = socket(AF_UNIX, SOCK_DGRAM, 0);
+
+	snprintf(i.ifr_name, sizeof i.ifr_name, "xr%d", (int)getpid());
+	if (fd < 0 || ioctl(fd, TUNSETIFF, &i))
+		return;
+	i.ifr_flags = IFF_UP;
+	VICTIM_TRY(ioctl(s, SIOCSIFFLAGS, &i));
+	close(s);
+	due(fd, "network tunnel /dev/net/tun: interface %s is up, and vanishes with the job: its addresses and routes are not the job's to be given back",
+	    i.ifr_name);
+}
+
 static void named(void)
 {
 	char name[64], link[64] = "";
@@ -233,7 +250,7 @@ static void named(void)
 	due(fd, "process file /proc/%d/maps is not supported", (int)getpid());
 	device("/dev/kvm", "kvm device /dev/kvm");
 	device("/dev/fuse", "fuse connection /dev/fuse");
-	device("/dev/net/tun", "network tunnel /dev/net/tun");
+	tunnel();
 	device("/dev/loop-control", NULL);
 	device("/dev/userfaultfd", NULL);
 	device("/dev/cpu_dma_latency", NULL);
