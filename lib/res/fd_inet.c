@@ -21,9 +21,6 @@
 #include <sys/ioctl.h>
 #include <time.h>
 
-#ifndef SO_NETNS_COOKIE
-#define SO_NETNS_COOKIE 71
-#endif
 #ifndef IPPROTO_UDPLITE
 #define IPPROTO_UDPLITE 136
 #endif
@@ -76,21 +73,6 @@ static const char *text(const struct dfile *f, char out[2 * INET_TEXT + 32])
 	return out;
 }
 
-static uint64_t cookie(int fd)
-{
-	uint64_t v = 0;
-	socklen_t n = sizeof v;
-
-	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &v, &n) ? 0 : v;
-}
-
-static bool elsewhere(const struct dfile *f)
-{
-	AUTO_FD int ours = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-
-	return ours >= 0 && cookie(ours) != cookie(f->lfd);
-}
-
 static int inet_check(struct dump *d, struct dfile *f, struct err *e)
 {
 	char what[2 * INET_TEXT + 32];
@@ -98,7 +80,7 @@ static int inet_check(struct dump *d, struct dfile *f, struct err *e)
 
 	(void)e;
 	text(f, what);
-	if (elsewhere(f))
+	if (sockopt_elsewhere(f->lfd))
 		return refuse(d, f->p, "fd %d: %s: it belongs to another network namespace", f->fd, what);
 	if (f->std)
 		return 0;

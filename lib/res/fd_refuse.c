@@ -16,11 +16,12 @@ struct name { int nr; const char *name; };
 static const struct name families[] = {
 	{ AF_UNIX, "AF_UNIX" }, { AF_INET, "AF_INET" }, { AF_INET6, "AF_INET6" }, { AF_NETLINK, "AF_NETLINK" },
 	{ AF_PACKET, "AF_PACKET" }, { AF_VSOCK, "AF_VSOCK" }, { AF_ALG, "AF_ALG" }, { AF_BLUETOOTH, "AF_BLUETOOTH" },
-	{ AF_CAN, "AF_CAN" }, { AF_KEY, "AF_KEY" }, { AF_TIPC, "AF_TIPC" }, { 44, "AF_XDP" }, { 0, NULL },
+	{ AF_CAN, "AF_CAN" }, { AF_KEY, "AF_KEY" }, { AF_TIPC, "AF_TIPC" }, { 21, "AF_RDS" }, { 24, "AF_PPPOX" },
+	{ 33, "AF_RXRPC" }, { 41, "AF_KCM" }, { 42, "AF_QIPCRTR" }, { 43, "AF_SMC" }, { 44, "AF_XDP" }, { 0, NULL },
 };
 static const struct name types[] = {
 	{ SOCK_STREAM, "SOCK_STREAM" }, { SOCK_DGRAM, "SOCK_DGRAM" }, { SOCK_RAW, "SOCK_RAW" },
-	{ SOCK_SEQPACKET, "SOCK_SEQPACKET" }, { SOCK_RDM, "SOCK_RDM" }, { 0, NULL },
+	{ SOCK_SEQPACKET, "SOCK_SEQPACKET" }, { SOCK_RDM, "SOCK_RDM" }, { 6, "SOCK_DCCP" }, { 10, "SOCK_PACKET" }, { 0, NULL },
 };
 static const struct name netlinks[] = {
 	{ 0, "NETLINK_ROUTE" }, { 2, "NETLINK_USERSOCK" }, { 4, "NETLINK_SOCK_DIAG" }, { 9, "NETLINK_AUDIT" },

@@ -24,6 +24,9 @@
 #ifndef SO_PASSRIGHTS
 #define SO_PASSRIGHTS 83
 #endif
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
 #ifndef SO_GET_FILTER
 #define SO_GET_FILTER SO_ATTACH_FILTER
 #endif
@@ -168,7 +171,9 @@ static const struct option { const char *name; int level, nr; unsigned size; int
 	{ "PACKET.RESERVE", SOL_PACKET_, 12, 4, 0, 0 },
 	{ "PACKET.LOSS", SOL_PACKET_, 14, 4, 0, 0 },
 	{ "PACKET.VNET_HDR", SOL_PACKET_, 15, 4, 0, 0 },
+	{ "PACKET.VNET_HDR_SZ", SOL_PACKET_, 24, 4, 0, 0 },
 	{ "PACKET.TIMESTAMP", SOL_PACKET_, 17, 4, 0, 0 },
+	{ "PACKET.TX_HAS_OFF", SOL_PACKET_, 19, 4, 0, 0 },
 	{ "PACKET.QDISC_BYPASS", SOL_PACKET_, 20, 4, 0, 0 },
 	{ "PACKET.IGNORE_OUTGOING", SOL_PACKET_, 23, 4, 0, 0 },
 
@@ -199,6 +204,21 @@ int sockopt_int(int fd, int nr)
 	socklen_t n = sizeof v;
 
 	return getsockopt(fd, SOL_SOCKET, nr, &v, &n) ? -1 : v;
+}
+
+static uint64_t cookie(int fd)
+{
+	uint64_t v = 0;
+	socklen_t n = sizeof v;
+
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &v, &n) ? 0 : v;
+}
+
+bool sockopt_elsewhere(int fd)
+{
+	AUTO_FD int ours = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	return ours >= 0 && cookie(ours) != cookie(fd);
 }
 
 /* ---- checkpoint ---- */

@@ -15,6 +15,8 @@ int sockopt_dump(struct dump *d, const struct dfile *f, int family, int type, in
 int sockopt_set(const struct rec *rec, int fd, int which, struct err *e);
 /* One option of int, of SOL_SOCKET: its value, -1: it cannot be read. */
 int sockopt_int(int fd, int nr);
+/* It belongs to another network namespace than ours (SO_NETNS_COOKIE, Linux 5.14; before: false). */
+bool sockopt_elsewhere(int fd);
 /* The send buffer holds at least n bytes, if we may. */
 void sockopt_room(int fd, uint64_t n);
 

@@ -115,7 +115,7 @@ setup() { xos_setup; need_root; }
 	start "$JOB-z"
 	need_command python3
 	clean xcgexec -d -q -j "$JOB-m" -o m.out -- python3 -c 'import socket,time
-s = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0); print("up", flush=True); time.sleep(60)'
+s = socket.socket(socket.AF_VSOCK, socket.SOCK_STREAM, 0); print("up", flush=True); time.sleep(60)'
 	wait_until grep -q up m.out
 	run --separate-stderr clean xcheckpoint -a
 	status_is 5

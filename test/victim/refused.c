@@ -5,11 +5,13 @@
 
 #include <linux/bpf.h>
 #include <linux/if_ether.h>
+#include <linux/if_packet.h>
 #include <linux/if_tun.h>
 #include <linux/io_uring.h>
 #include <linux/netlink.h>
 #include <linux/filter.h>
 #include <linux/perf_event.h>
+#include <linux/rtnetlink.h>
 #include <linux/seccomp.h>
 #include <mqueue.h>
 #include <net/if.h>
@@ -47,6 +49,33 @@ __attribute__((format(printf, 2, 3))) static void due(int fd, const char *fmt, .
 	snprintf(expected + n, sizeof expected - n, "\n");
 }
 
+/* An answer that nobody has read, and a group whose number the kernel chose. */
+static void netlink(void)
+{
+	struct { struct nlmsghdr h; struct ifinfomsg i; } ask = {
+		.h = { .nlmsg_len = sizeof ask, .nlmsg_type = RTM_GETLINK, .nlmsg_flags = NLM_F_REQUEST }, .i = { .ifi_index = 1 },
+	};
+	int fd, group = 17;
+
+	VICTIM_TRY(fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_ROUTE));
+	VICTIM_CHECK(send(fd, &ask, sizeof ask, 0) == sizeof ask);
+	due(fd, "NETLINK_ROUTE socket: messages wait to be read");
+	VICTIM_TRY(fd = socket(AF_NETLINK, SOCK_RAW, NETLINK_GENERIC));
+	if (!setsockopt(fd, SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, &group, sizeof group))
+		due(fd, "NETLINK_GENERIC socket: it is in a group whose number changes from boot to boot");
+}
+
+static void packet(void)
+{
+	struct tpacket_req ring = { .tp_block_size = 4096, .tp_block_nr = 1, .tp_frame_size = 2048, .tp_frame_nr = 2 };
+	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+
+	if (fd < 0)
+		return;
+	VICTIM_TRY(setsockopt(fd, SOL_PACKET, PACKET_RX_RING, &ring, sizeof ring));
+	due(fd, "packet socket: it has a ring (PACKET_RX_RING, PACKET_TX_RING)");
+}
+
 static void sockets(void)
 {
 	struct sockaddr_un un = { .sun_family = AF_UNIX };
@@ -74,6 +103,10 @@ static void sockets(void)
 	due(fd, "socket AF_NETLINK SOCK_RAW NETLINK_AUDIT is not supported");
 	fd = socket(AF_KEY, SOCK_RAW, 2);
 	due(fd, "socket AF_KEY SOCK_RAW is not supported");
+	fd = socket(AF_XDP, SOCK_RAW, 0);
+	due(fd, "socket AF_XDP SOCK_RAW is not supported");
+	netlink();
+	packet();
 }
 
 static void rings(void)

@@ -1,92 +1,144 @@
-/* netlink sockets: port, groups, options, still answered by the kernel; packet sockets where we may: protocol, interface, membership. */
+/* netlink sockets: unbound, bound, in groups, connected, with options and a filter; they talk to the kernel and to one another. */
 #include "victim.h"
 
-#include <arpa/inet.h>
-#include <linux/if_packet.h>
+#include <linux/filter.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
-#include <net/if.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
-enum { SOL_NL = 270 };
+/* Groups that others on this machine do not speak to, in the first word of the list and in the second. */
+enum { GROUPS = 4, FIRST_GROUP = RTNLGRP_DECnet_IFADDR, SECOND_GROUP = 34 };
 
-static uint32_t port_of(int fd)
+static struct sockaddr_nl name_of(int fd, int peer)
 {
 	struct sockaddr_nl a = { 0 };
 	socklen_t n = sizeof a;
 
-	VICTIM_TRY(getsockname(fd, (struct sockaddr *)&a, &n));
-	return a.nl_pid;
+	VICTIM_TRY(peer ? getpeername(fd, (struct sockaddr *)&a, &n) : getsockname(fd, (struct sockaddr *)&a, &n));
+	return a;
 }
 
-/* The kernel answers with the loopback interface. */
-static void asks(int fd)
+static int make(int type, int protocol, int bound)
 {
-	struct { struct nlmsghdr h; struct ifinfomsg i; } q = {
-		.h = { .nlmsg_len = sizeof q, .nlmsg_type = RTM_GETLINK, .nlmsg_flags = NLM_F_REQUEST, .nlmsg_seq = 7 },
-		.i = { .ifi_index = (int)if_nametoindex("lo") },
-	};
-	struct { struct nlmsghdr h; char room[16384]; } a;
+	struct sockaddr_nl a = { .nl_family = AF_NETLINK };
+	int fd;
 
-	VICTIM_CHECK(send(fd, &q, sizeof q, 0) == sizeof q);
-	VICTIM_CHECK(recv(fd, &a, sizeof a, 0) >= (ssize_t)sizeof a.h);
-	VICTIM_CHECK(a.h.nlmsg_type == RTM_NEWLINK && a.h.nlmsg_seq == 7 && a.h.nlmsg_pid == port_of(fd));
+	VICTIM_TRY(fd = socket(AF_NETLINK, type, protocol));
+	if (bound)
+		VICTIM_TRY(bind(fd, (struct sockaddr *)&a, sizeof a));
+	return fd;
 }
 
-/* Of the loopback interface: whoever wants all of its packets sets IFF_PROMISC. */
-static unsigned flags(void)
+static int option(int fd, int nr)
 {
-	FILE *f = fopen("/sys/class/net/lo/flags", "r");
-	unsigned v = 0;
+	int v = -1;
+	socklen_t n = sizeof v;
 
-	VICTIM_CHECK(f && fscanf(f, "%x", &v) == 1);
-	fclose(f);
+	VICTIM_TRY(getsockopt(fd, SOL_NETLINK, nr, &v, &n));
 	return v;
 }
 
+static void set(int fd, int nr, int v) { VICTIM_TRY(setsockopt(fd, SOL_NETLINK, nr, &v, sizeof v)); }
+
+/* Asks for the link 1 (lo): one answer, of that link. */
+static void ask(int fd)
+{
+	struct { struct nlmsghdr h; struct ifinfomsg i; } q = {
+		.h = { .nlmsg_len = sizeof q, .nlmsg_type = RTM_GETLINK, .nlmsg_flags = NLM_F_REQUEST, .nlmsg_seq = 77 },
+		.i = { .ifi_index = 1 },
+	};
+	union { struct nlmsghdr h; char room[16384]; } got;
+	ssize_t n;
+
+	VICTIM_CHECK(send(fd, &q, sizeof q, 0) == sizeof q);
+	n = recv(fd, &got, sizeof got, 0);
+	VICTIM_CHECK(n >= (ssize_t)sizeof got.h && got.h.nlmsg_type == RTM_NEWLINK && got.h.nlmsg_seq == 77);
+	VICTIM_CHECK(got.h.nlmsg_pid == name_of(fd, 0).nl_pid);
+}
+
+static void groups_of(int fd, uint32_t v[GROUPS])
+{
+	socklen_t n = GROUPS * sizeof *v;
+
+	memset(v, 0, n);
+	VICTIM_TRY(getsockopt(fd, SOL_NETLINK, NETLINK_LIST_MEMBERSHIPS, v, &n));
+}
+
+static void say(int fd, const char *text, uint32_t port)
+{
+	struct sockaddr_nl a = { .nl_family = AF_NETLINK, .nl_pid = port };
+	struct { struct nlmsghdr h; char text[32]; } m = { .h = { .nlmsg_len = sizeof m } };
+
+	strcpy(m.text, text);
+	VICTIM_CHECK(sendto(fd, &m, sizeof m, 0, port ? (struct sockaddr *)&a : NULL, port ? sizeof a : 0) == sizeof m);
+}
+
+static int heard(int fd, const char *text)
+{
+	struct { struct nlmsghdr h; char text[32]; } m;
+
+	return recv(fd, &m, sizeof m, MSG_DONTWAIT) == sizeof m && !strcmp(m.text, text);
+}
+
+/* Only messages whose text begins with "y". */
+static struct sock_filter code[] = {
+	BPF_STMT(BPF_LD | BPF_B | BPF_ABS, sizeof(struct nlmsghdr)),
+	BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 'y', 0, 1),
+	BPF_STMT(BPF_RET | BPF_K, 0xffff),
+	BPF_STMT(BPF_RET | BPF_K, 0),
+};
+
 int main(int argc, char **argv)
 {
-	struct sockaddr_nl own = { .nl_family = AF_NETLINK, .nl_groups = RTMGRP_IPV4_RULE };
-	struct sockaddr_ll at = { .sll_family = AF_PACKET, .sll_protocol = htons(0x88b5) }, got;
-	struct packet_mreq member = { .mr_type = PACKET_MR_PROMISC };
-	int a, b, packet, one = 1;
-	uint32_t bits[8] = { 0 }, port;
-	socklen_t n = sizeof bits;
+	struct sock_fprog filter = { 4, code };
+	int route, fresh, listen, user[2], deaf;
+	struct sockaddr_nl a, was[5];
+	uint32_t g[GROUPS], now[GROUPS];
 
 	victim_init(argc, argv);
-	VICTIM_TRY(a = socket(AF_NETLINK, SOCK_RAW | SOCK_NONBLOCK, NETLINK_ROUTE));
-	VICTIM_TRY(bind(a, (struct sockaddr *)&own, sizeof own));
-	port = port_of(a);
-	VICTIM_TRY(setsockopt(a, SOL_NL, NETLINK_EXT_ACK, &one, sizeof one));
-	VICTIM_TRY(b = socket(AF_NETLINK, SOCK_DGRAM, NETLINK_ROUTE));
-	packet = socket(AF_PACKET, SOCK_DGRAM, 0);
-	if (packet >= 0) {
-		at.sll_ifindex = member.mr_ifindex = (int)if_nametoindex("lo");
-		VICTIM_TRY(bind(packet, (struct sockaddr *)&at, sizeof at));
-		VICTIM_TRY(setsockopt(packet, SOL_PACKET, PACKET_ADD_MEMBERSHIP, &member, sizeof member));
-		VICTIM_TRY(setsockopt(packet, SOL_PACKET, PACKET_AUXDATA, &one, sizeof one));
-	}
+	route = make(SOCK_RAW, NETLINK_ROUTE, 1);
+	set(route, NETLINK_EXT_ACK, 1);
+	set(route, NETLINK_NO_ENOBUFS, 1);
+	ask(route);
+	fresh = make(SOCK_DGRAM, NETLINK_ROUTE, 0);
+	listen = make(SOCK_RAW, NETLINK_ROUTE, 1);
+	set(listen, NETLINK_ADD_MEMBERSHIP, FIRST_GROUP);
+	set(listen, NETLINK_ADD_MEMBERSHIP, SECOND_GROUP);
+	set(listen, NETLINK_PKTINFO, 1);
+	groups_of(listen, g);
+	VICTIM_CHECK(g[0] == 1u << (FIRST_GROUP - 1) && g[1] == 1u << (SECOND_GROUP - 33));
+	user[0] = make(SOCK_DGRAM, NETLINK_USERSOCK, 1);
+	user[1] = make(SOCK_DGRAM, NETLINK_USERSOCK, 1);
+	a = name_of(user[1], 0);
+	VICTIM_TRY(connect(user[0], (struct sockaddr *)&a, sizeof a));
+	VICTIM_TRY(setsockopt(user[1], SOL_SOCKET, SO_ATTACH_FILTER, &filter, sizeof filter));
+	/* Connected to the kernel: takes nothing from others. */
+	deaf = make(SOCK_DGRAM, NETLINK_USERSOCK, 1);
+	memset(&a, 0, sizeof a);
+	a.nl_family = AF_NETLINK;
+	VICTIM_TRY(connect(deaf, (struct sockaddr *)&a, sizeof a));
+	was[0] = name_of(route, 0);
+	was[1] = name_of(listen, 0);
+	was[2] = name_of(user[0], 0);
+	was[3] = name_of(user[1], 0);
+	was[4] = name_of(deaf, 0);
 	victim_wait();
 
-	VICTIM_CHECK(port_of(a) == port);
-	VICTIM_TRY(getsockopt(a, SOL_NL, 9 /* NETLINK_LIST_MEMBERSHIPS */, bits, &n));
-	VICTIM_CHECK(bits[0] == RTMGRP_IPV4_RULE);
-	one = 0;
-	n = sizeof one;
-	VICTIM_TRY(getsockopt(a, SOL_NL, NETLINK_EXT_ACK, &one, &n));
-	VICTIM_CHECK(one == 1 && fcntl(a, F_GETFL) & O_NONBLOCK);
-	asks(a);
-	asks(b);
-	if (packet >= 0) {
-		n = sizeof got;
-		VICTIM_TRY(getsockname(packet, (struct sockaddr *)&got, &n));
-		VICTIM_CHECK(got.sll_protocol == at.sll_protocol && got.sll_ifindex == at.sll_ifindex);
-		VICTIM_CHECK(flags() & IFF_PROMISC);
-		VICTIM_TRY(setsockopt(packet, SOL_PACKET, PACKET_DROP_MEMBERSHIP, &member, sizeof member));
-		one = 0;
-		n = sizeof one;
-		VICTIM_TRY(getsockopt(packet, SOL_PACKET, PACKET_AUXDATA, &one, &n));
-		VICTIM_CHECK(one == 1);
-	}
+	VICTIM_CHECK(name_of(route, 0).nl_pid == was[0].nl_pid && name_of(listen, 0).nl_pid == was[1].nl_pid);
+	VICTIM_CHECK(name_of(user[0], 0).nl_pid == was[2].nl_pid && name_of(user[1], 0).nl_pid == was[3].nl_pid);
+	VICTIM_CHECK(name_of(fresh, 0).nl_pid == 0 && name_of(user[0], 1).nl_pid == was[3].nl_pid);
+	VICTIM_CHECK(option(route, NETLINK_EXT_ACK) == 1 && option(route, NETLINK_NO_ENOBUFS) == 1 && option(route, NETLINK_PKTINFO) == 0);
+	VICTIM_CHECK(option(listen, NETLINK_PKTINFO) == 1 && option(listen, NETLINK_EXT_ACK) == 0);
+	groups_of(listen, now);
+	VICTIM_CHECK(!memcmp(g, now, sizeof g) && name_of(listen, 0).nl_groups == was[1].nl_groups);
+	ask(route);
+	ask(fresh);
+	say(user[0], "no", 0);
+	say(user[0], "yes", 0);
+	VICTIM_CHECK(heard(user[1], "yes"));
+	VICTIM_CHECK(recv(user[1], now, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN);
+	a.nl_pid = was[4].nl_pid;
+	VICTIM_CHECK(sendto(user[1], "x", 1, 0, (struct sockaddr *)&a, sizeof a) < 0 && errno == ECONNREFUSED);
 	return victim_ok();
 }
