@@ -5,7 +5,7 @@ load real
 
 setup_file()
 {
-	wants redis-server=redis-server nginx=nginx-light memcached=memcached perl=perl node=nodejs php=php-cli ruby=ruby
+	wants redis-server=redis-server nginx=nginx-light memcached=memcached perl=perl nft=nftables node=nodejs php=php-cli ruby=ruby
 	local pg=(/usr/lib/postgresql/*/bin/initdb)
 	[ -x "${pg[0]}" ] || wants no-initdb-here=postgresql
 }
@@ -70,8 +70,8 @@ run_server()
 	XOS_WAIT=30 wait_until more_than 0 || { explain; return 1; }
 }
 
-@test "redis-server with 100,000 keys and two clients" {
-	need_command redis-server perl
+redis_client()
+{
 	cat >client.pl <<-END
 		$client_head
 		my (\$a, \$b, \$i) = (connected(), connected(), 0);
@@ -92,9 +92,39 @@ run_server()
 		is(line(\$b), ":100001");
 		print "content after \$i\\n" if \$i > 100;
 	END
+}
+
+@test "redis-server with 100,000 keys and two clients" {
+	need_command redis-server perl
+	redis_client
 	run_server 'redis-server --port $PORT --bind 127.0.0.1 --save "" --dir . >server.log' answers 'perl client.pl'
 	rounds
 	grep -q "^content" out
+}
+
+@test "redis-server, its two clients outside the job: the same TCP connections go on" {
+	need_command redis-server perl nft
+	redis_client
+	JOB="t$$-$BATS_TEST_NUMBER" PLACE=$PWD STATUS=0
+	local client status=0 i seen
+	as xcgexec -d -j "$JOB" -o out -e err -- redis-server --port "$PORT" --bind 127.0.0.1 --save "" --dir . >/dev/null
+	wait_until answers
+	clean perl client.pl >client.out 2>client.err &
+	client=$!
+	for ((i = 0; i < ROUNDS + 1; i++)); do
+		seen=$(lines_of log)
+		wait_until more_than "$seen"
+		checkpoint_kill
+		sleep 0.3
+		restart
+	done
+	seen=$(lines_of log)
+	wait_until more_than "$seen"
+	touch stop
+	wait $client || status=$?
+	as xcgkill -q "$JOB"
+	[ $status -eq 0 ] || { cat client.err >&2; return 1; }
+	grep "^content" client.out
 }
 
 @test "memcached with four threads" {
