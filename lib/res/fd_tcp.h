@@ -5,7 +5,8 @@
  *   tcp_lock.c        packets held while a connection to outside has no socket
  *   fd_tcp_open.c     restart: the order in which sockets are made; those inside the job by real connections
  *   fd_tcp_fill.c     restart: what waited, shut down ends, options
- *   fd_tcp_outside.c  restart: connections to outside, by TCP_REPAIR */
+ *   fd_tcp_outside.c  restart: connections to outside, by TCP_REPAIR
+ *   tcp_unlock.c      restart: their packets flow again */
 #ifndef XOS_FD_TCP_H
 #define XOS_FD_TCP_H
 
@@ -95,11 +96,16 @@ struct tsock {
 };
 struct tsock *tcp_of(struct restore *r, uint32_t id);   /* NULL: no TCP socket */
 int tcp_open(struct restore *r, struct rfile *f, struct err *e);
-/* fd_tcp_outside.c: its keys; the socket (in repair mode, at any number); all that waited, and what needs a job that is complete: from here on
- * packets flow. */
+/* fd_tcp_outside.c: its keys; the socket (in repair mode, at any number) with all that waited; and, when the job is complete, out of
+ * repair mode, with what was never sent, and shut down as it was. */
 int tcp_outside_parse(struct restore *r, struct tsock *u, struct err *e);
 int tcp_outside_open(struct restore *r, struct tsock *u, int *fd, struct err *e);
 int tcp_finish(struct restore *r, struct err *e);
+/* tcp_unlock.c: the packets that the table drops flow when all are disarmed (tcp_unlock). From tcp_unlock_prepare on our death leaves
+ * either no job and silent connections, or a job whose packets flow. tcp_unlock_end: it failed, and no process of the job is left. */
+int tcp_unlock_prepare(struct restore *r, const char *lock, struct err *e);
+int tcp_unlock(struct restore *r, struct err *e);
+void tcp_unlock_end(struct restore *r);
 /* The bytes of its member tcp_ID. */
 int tcp_content(struct restore *r, const struct tsock *u, struct buf *b, struct err *e);
 /* What every socket gets last: options, flags, owner. */

@@ -513,6 +513,7 @@ void tcp_forget(struct restore *r)
 {
 	static const struct linger at_once = { 1, 0 };
 
+	tcp_unlock_end(r);
 	for (size_t i = 0; i < r->nfiles; i++) {
 		struct tsock *u = tcp_of(r, (uint32_t)i + 1);
 

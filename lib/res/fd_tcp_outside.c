@@ -1,7 +1,7 @@
 /* fd_tcp_outside: connections to somebody outside the job on restart, by TCP_REPAIR: the socket is told where it was, and its other end notices
  * nothing. Until the end of the restart it stays in repair mode, in which it ends without a packet whatever happens to us, and
- * the job's table of nftables still drops what comes. Then (tcp_finish) the table goes, repair mode is left with a probe, what was never sent is
- * given to the socket as by its program, and its directions are shut down again.
+ * the job's table of nftables still drops what comes. Then (tcp_finish) repair mode is left, what was never sent is given to the socket as by its
+ * program, and its directions are shut down again; last of all the table goes (tcp_unlock.c).
  *
  * An end that the other side has sent counts as received: the sequence number says so, and shutdown(SHUT_RD) shows it to the program; tcp_info
  * then says ESTABLISHED instead of CLOSE-WAIT. An end of our own is sent once more, which the other side answers if it had it already. */
@@ -221,17 +221,16 @@ static int finish_one(struct restore *r, const struct tsock *u, struct err *e)
 
 int tcp_finish(struct restore *r, struct err *e)
 {
-	const char *gone = NULL;
+	const char *lock = NULL;
 
-	for (size_t i = 0; i < r->nfiles; i++) {
+	for (size_t i = 0; !lock && i < r->nfiles; i++) {
 		struct tsock *u = tcp_of(r, (uint32_t)i + 1);
-		const char *lock = u && u->outside ? rec_find(&u->f->rec, "LOCK") : NULL;
 
 		/* All have the same one. */
-		if (lock && (!gone || strcmp(gone, lock)) && netlock_possible() && netlock_down(lock, e))
-			return -1;
-		gone = lock ? lock : gone;
+		lock = u && u->outside ? rec_find(&u->f->rec, "LOCK") : NULL;
 	}
+	if (lock && netlock_possible() && tcp_unlock_prepare(r, lock, e))
+		return -1;
 	for (size_t i = 0; i < r->nfiles; i++) {
 		struct tsock *u = tcp_of(r, (uint32_t)i + 1);
 

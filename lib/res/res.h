@@ -194,6 +194,7 @@ struct restore {
 	int img_fd;                    /* the image, at or above fd_base, for pread in the target */
 	struct file_key { dev_t dev; ino_t ino; } *cut; size_t ncut; /* files that the restart itself has cut back */
 	bool own_ns;                   /* we are init of new PID and user namespaces */
+	pid_t tcp_guard; int tcp_guard_fd; /* tcp_unlock.c; 0: none */
 };
 struct rproc *restore_find(struct restore *r, pid_t pid);
 struct rfile *restore_file(struct restore *r, uint32_t id); /* NULL when there is none */

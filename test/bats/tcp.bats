@@ -171,12 +171,24 @@ there_and_back()
 	need_nft
 	pair listen 127.0.0.1
 	clean xcheckpoint -q -k "$JOB"
-	for at in restart.memory restart.files:kill restart.late restart.finish:kill; do
+	for at in restart.memory restart.files:kill restart.late restart.finish:kill restart.disarm:kill restart.disarm; do
 		! XOS_FAULT=$at clean xrestart -d -q "$JOB" || false
 		locked
 		[ ! -e peer.fail ]
 	done
 	clean xrestart -d -q "$JOB"
+	both_fine
+}
+
+@test "a restart killed when the job lives without it: packets flow" {
+	need_nft
+	pair listen 127.0.0.1
+	clean xcheckpoint -q -k "$JOB"
+	! XOS_FAULT=tcp-unlock clean xrestart -d -q "$JOB" || false
+	locked
+	[ ! -e peer.fail ]
+	! XOS_FAULT=tcp-unlock:kill clean xrestart -d -q "$JOB" || false
+	wait_until unlocked
 	both_fine
 }
 
