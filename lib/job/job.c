@@ -122,7 +122,7 @@ int job_finish(struct job *j, enum job_state state, struct err *e)
 {
 	struct err first = ERR_INIT;
 	/* A restart that was killed before the job ran: it waits for the next one, as it did before. */
-	if (state == JOB_DONE && j->state == JOB_RUNNING && j->netlock)
+	if (state == JOB_DONE && j->state == JOB_RUNNING && j->netlock && netlock_name_valid(j->netlock) && netlock_there(j->netlock))
 		state = JOB_STOPPED;
 	bool foreign = geteuid() == 0 && j->owner != 0; /* see members.c */
 	if (j->kind == JOB_CGROUP && j->cg.n && (!foreign || cgroup_owner(&j->cg) == j->owner)) {

@@ -138,3 +138,11 @@ int netlock_down(const char *name, struct err *e)
 	buf_printf(&b, "add table inet %s\ndelete table inet %s\n", name, name);
 	return run(&b, e);
 }
+
+bool netlock_there(const char *name)
+{
+	AUTO_BUF struct buf b = BUF_INIT;
+
+	buf_printf(&b, "list table inet %s\n", name);
+	return netlock_possible() && !run(&b, NULL);
+}

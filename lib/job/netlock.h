@@ -20,6 +20,7 @@ const char *netlock_name(const char *id, char out[NETLOCK_NAME]);
 bool netlock_name_valid(const char *name);
 /* Puts it up at once for all of v. EX_FAILED with what nft says. Nothing is there after a failure. */
 int netlock_up(const char *name, const struct netlock_conn *v, size_t n, struct err *e);
+bool netlock_there(const char *name);
 /* Takes it away. One that is not there is no error. */
 int netlock_down(const char *name, struct err *e);
 

@@ -12,7 +12,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-enum { GO = 'g', DONE = 'd', FAILED = 'f', DEATH_MS = 3000 };
+enum { GO = 'g', DONE = 'd', FAILED = 'f', NOTICE_MS = 300, DEATH_MS = 10000, EXITING = 0x4, SIGNALED = 0x400 /* PF_EXITING, PF_SIGNALED */ };
 
 static void silence(struct restore *r)
 {
@@ -24,15 +24,22 @@ static void silence(struct restore *r)
 	}
 }
 
-/* Who dies with its tracer does so at once. */
+/* Who dies with its tracer begins to at once; it may take long for much memory. */
+static bool lives(const struct rproc *p)
+{
+	struct pollfd one = { .fd = p->t->pidfd, .events = POLLIN };
+	struct proc_stat st;
+
+	if (one.fd < 0 || poll(&one, 1, NOTICE_MS) == 1 || proc_stat_read(&st, p->made, 0, NULL))
+		return false;
+	return !(st.flags & (EXITING | SIGNALED)) || poll(&one, 1, DEATH_MS) != 1;
+}
+
 static bool job_lives(struct restore *r)
 {
-	for (size_t i = 0; i < r->nprocs; i++) {
-		struct pollfd one = { .fd = r->procs[i]->t ? r->procs[i]->t->pidfd : -1, .events = POLLIN };
-
-		if (one.fd >= 0 && poll(&one, 1, DEATH_MS) != 1)
+	for (size_t i = 0; i < r->nprocs; i++)
+		if (r->procs[i]->t && lives(r->procs[i]))
 			return true;
-	}
 	return false;
 }
 

@@ -190,6 +190,7 @@ there_and_back()
 	! XOS_FAULT=tcp-unlock:kill clean xrestart -d -q "$JOB" || false
 	wait_until unlocked
 	both_fine
+	wait_until state_is "$JOB" done
 }
 
 @test "a stopped job that is given up lets go of its packets" {
