@@ -20,21 +20,16 @@
 #include "common/cleanup.h"
 
 #include <fcntl.h>
-#include <linux/sockios.h>
 #include <linux/tcp.h>
 #include <poll.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <time.h>
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
 #endif
 
-#ifndef SO_BUF_LOCK
-#define SO_BUF_LOCK 72
-#endif
 enum { LOCK_RCVBUF = 2, DRAIN_SOME = 1 << 20 };
 enum way { ALONE, LISTENING, PAIR, ORPHAN, PENDING, CONNECTING, CLOSED, OUTSIDE, EXT, REFUSED };
 
@@ -298,47 +293,6 @@ static void plan_make(struct dump *d, struct dfile *f, struct plan *p)
 
 /* ---- what is on its way ---- */
 
-/* What was sent and has arrived is acknowledged now, not in a moment: then SIOCOUTQ tells what has not. */
-static void acknowledge(int fd)
-{
-	setsockopt(fd, IPPROTO_TCP, TCP_QUICKACK, &(int){ 1 }, sizeof(int));
-}
-
-/* Bytes of its program that f's other end has not received. */
-static int unsent(const struct dfile *f, int state)
-{
-	int n = 0;
-
-	if (ioctl(f->lfd, SIOCOUTQ, &n))
-		return -1;
-	/* A FIN that is not acknowledged counts as one. */
-	if (n && (state == TCPS_FIN_WAIT1 || state == TCPS_CLOSING || state == TCPS_LAST_ACK))
-		n--;
-	return n;
-}
-
-static int waiting(const struct dfile *f)
-{
-	int n = 0;
-
-	return ioctl(f->lfd, SIOCINQ, &n) ? 0 : n;
-}
-
-/* More room at a receiver that has set no size itself, so that what its sender still holds gets to where we can see it. */
-static void widen(const struct dfile *f, int more)
-{
-	int locks = sockopt_int(f->lfd, SO_BUF_LOCK), now = sockopt_int(f->lfd, SO_RCVBUF), want;
-
-	if (locks < 0 || (locks & LOCK_RCVBUF) || now < 0 || more > INT_MAX / 4)
-		return;
-	/* The kernel doubles it, up to net.core.rmem_max. */
-	want = now / 2 + 2 * more;
-	setsockopt(f->lfd, SOL_SOCKET, SO_RCVBUF, &want, sizeof want);
-	setsockopt(f->lfd, SOL_SOCKET, SO_BUF_LOCK, &locks, sizeof locks);
-	if (sockopt_int(f->lfd, SO_RCVBUF) < now)
-		setsockopt(f->lfd, SOL_SOCKET, SO_RCVBUF, &(int){ now / 2 }, sizeof now);
-}
-
 /* The bytes that keep f's connection from rest, and who should receive them: those of a sender whom we may not look into, and those of one
  * that has closed its end and so belongs to nobody. */
 static int held(struct dump *d, struct dfile *f, bool may_look, struct dfile **receiver)
@@ -347,9 +301,9 @@ static int held(struct dump *d, struct dfile *f, bool may_look, struct dfile **r
 
 	plan_make(d, f, &p);
 	if (p.way == PAIR && !may_look) {
-		acknowledge(p.other->lfd);
+		tcp_acknowledge(p.other->lfd);
 		*receiver = p.other;
-		return unsent(f, p.state);
+		return tcp_unsent(f, p.state);
 	}
 	*receiver = f;
 	return p.way == REFUSED && p.draining ? DRAIN_SOME : 0;
@@ -368,7 +322,7 @@ static void drain_all(struct dump *d)
 			int n = tcp_match(f) ? held(d, f, may_look, &receiver) : 0;
 
 			if (n > 0 && !tries)
-				widen(receiver, n);
+				tcp_widen(receiver, n);
 			any |= n > 0;
 		}
 		if (any)
@@ -402,13 +356,13 @@ static int check_queues(struct dump *d, struct dfile *f, const struct plan *p, c
 		return 0;
 	if (urgent(f))
 		return refuse(d, f->p, "fd %d: %s: urgent data waits in it", f->fd, what);
-	if (sockopt_int(f->lfd, SO_PEEK_OFF) >= 0 && waiting(f))
+	if (sockopt_int(f->lfd, SO_PEEK_OFF) >= 0 && tcp_waiting(f))
 		return refuse(d, f->p, "fd %d: %s: SO_PEEK_OFF is set and data waits in it", f->fd, what);
 	if (p->way == PAIR) {
-		acknowledge(p->other->lfd);
-		if (unsent(f, p->state) > 0 && !tcp_repair_allowed(d))
+		tcp_acknowledge(p->other->lfd);
+		if (tcp_unsent(f, p->state) > 0 && !tcp_repair_allowed(d))
 			return refuse_for_now(d, f->p, "fd %d: %s: %d bytes wait to be sent, which only CAP_NET_ADMIN can read", f->fd,
-					      what, unsent(f, p->state));
+					      what, tcp_unsent(f, p->state));
 	}
 	return 0;
 }
@@ -453,9 +407,9 @@ static void find_unsent(struct dump *d)
 			w->unsent[i] = (struct tcp_repair){ .fd = f->lfd, .whole = true };
 		if (p.way != PAIR)
 			continue;
-		acknowledge(p.other->lfd);
-		w->received[i] = waiting(p.other);
-		if (unsent(f, p.state) > 0) {
+		tcp_acknowledge(p.other->lfd);
+		w->received[i] = tcp_waiting(p.other);
+		if (tcp_unsent(f, p.state) > 0) {
 			w->unsent[i].fd = f->lfd;
 			w->unsent[p.other->id - 1].fd = p.other->lfd;
 		}
@@ -470,7 +424,7 @@ static bool moved(struct dump *d)
 		if (d->tcp->unsent[i].fd < 0 || d->tcp->unsent[i].whole)
 			continue;
 		plan_make(d, d->files[i], &p);
-		if (p.way != PAIR || waiting(p.other) != d->tcp->received[i] ||
+		if (p.way != PAIR || tcp_waiting(p.other) != d->tcp->received[i] ||
 		    d->tcp->unsent[p.other->id - 1].in.len != (size_t)d->tcp->received[i])
 			return true;
 	}
@@ -559,7 +513,7 @@ static int put_content(struct dump *d, const struct dfile *f, const struct plan 
 	AUTO_BUF struct buf data = BUF_INIT;
 	const struct tcp_repair *seen = &d->tcp->unsent[f->id - 1];
 	size_t sent = undelivered(d, f, p);
-	int n = waiting(f), got;
+	int n = tcp_waiting(f), got;
 	char *to;
 
 	if (p->way == PENDING || p->way == CONNECTING || p->way == LISTENING)

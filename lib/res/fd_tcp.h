@@ -1,6 +1,7 @@
 /* fd_tcp: TCP sockets, tcp(7), over IPv4 and IPv6. What its files share:
  *   inet_diag.c       what the kernel tells of all sockets
  *   fd_tcp.c          check and dump
+ *   tcp_flow.c        what is on its way
  *   tcp_repair.c      what only TCP_REPAIR shows: unsent data, sequence numbers
  *   tcp_lock.c        packets held while a connection to outside has no socket
  *   fd_tcp_open.c     restart: the order in which sockets are made; those inside the job by real connections
@@ -43,6 +44,16 @@ struct tcp_world {                       /* of one checkpoint */
 void tcp_world_free(struct dump *d);
 /* The job is about to be killed for good: its connections among its own processes leave nothing that stands in the way of a restart. */
 void tcp_before_kill(struct dump *d);
+
+/* ---- tcp_flow.c ---- */
+
+/* The receiver fd acknowledges at once what has arrived: then SIOCOUTQ of the sender tells what has not. */
+void tcp_acknowledge(int fd);
+/* Bytes of its program that f's other end has not acknowledged; -1: not known. */
+int tcp_unsent(const struct dfile *f, int state);
+int tcp_waiting(const struct dfile *f);          /* bytes that can be received */
+/* Room for so many more at a receiver that has set no size itself. */
+void tcp_widen(const struct dfile *f, int more);
 
 /* ---- tcp_lock.c ---- */
 
