@@ -27,6 +27,9 @@ static const struct name netlinks[] = {
 	{ 0, "NETLINK_ROUTE" }, { 2, "NETLINK_USERSOCK" }, { 4, "NETLINK_SOCK_DIAG" }, { 9, "NETLINK_AUDIT" },
 	{ 12, "NETLINK_NETFILTER" }, { 15, "NETLINK_KOBJECT_UEVENT" }, { 16, "NETLINK_GENERIC" }, { 0, NULL },
 };
+static const struct name protocols[] = {
+	{ 6, "TCP" }, { 17, "UDP" }, { 33, "DCCP" }, { 132, "SCTP" }, { 256, "SMC" }, { 262, "MPTCP" }, { 0, NULL },
+};
 /* By the start of the link. */
 static const struct { const char *link, *name; } kinds[] = {
 	{ "anon_inode:[userfaultfd]", "userfaultfd" },
@@ -109,6 +112,8 @@ static int refuse_socket(struct dump *d, struct dfile *f)
 	protocol = option(f->lfd, SO_PROTOCOL);
 	if (family == AF_NETLINK)
 		snprintf(proto, sizeof proto, " %s", name_of(netlinks, protocol, num, sizeof num));
+	else if (family == AF_INET || family == AF_INET6)
+		snprintf(proto, sizeof proto, " %s", name_of(protocols, protocol, num, sizeof num));
 	address_text(f->lfd, false, local, sizeof local);
 	address_text(f->lfd, true, peer, sizeof peer);
 	return refuse(d, f->p, "fd %d: socket %s %s%s%s%s%s%s%s is not supported", f->fd,

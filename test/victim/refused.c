@@ -86,7 +86,7 @@ static void sockets(void)
 	fd = socket(AF_ALG, SOCK_SEQPACKET, 0);
 	due(fd, "socket AF_ALG SOCK_SEQPACKET is not supported");
 	fd = socket(AF_INET, SOCK_STREAM, 262 /* IPPROTO_MPTCP */);
-	due(fd, "socket AF_INET SOCK_STREAM is not supported");
+	due(fd, "socket AF_INET SOCK_STREAM MPTCP is not supported");
 	VICTIM_TRY(socketpair(AF_UNIX, SOCK_STREAM, 0, sv));
 	VICTIM_TRY(send(sv[0], "!", 1, MSG_OOB));
 	due(sv[1], "unix socket (unnamed): urgent data (MSG_OOB) waits in it");
