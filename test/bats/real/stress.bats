@@ -42,3 +42,7 @@ stress()
 }
 
 @test "stress-ng: processes (fork, pthread, clone, switch)" { stress --fork 1 --pthread 1 --switch 1 --context 1; }
+
+@test "stress-ng: files and locks (dentry, flock, lockf, mutex, stack, sigfd)" {
+	stress --dentry 1 --dentries 200 --flock 1 --lockf 1 --mutex 1 --stack 1 --sigfd 1
+}
