@@ -130,13 +130,14 @@ static long fs_magic(const struct dfile *f)
 	return f->lfd >= 0 && !fstatfs(f->lfd, &fs) ? (long)fs.f_type : 0;
 }
 
-/* /proc/PID/...: the files of a member would lead to another process, or to none, after a restart. */
+/* /proc/PID/...: the files of a member would lead to another process, or to none, after a restart; most programs have them open
+ * for a moment only. */
 static int refuse_path(struct dump *d, struct dfile *f)
 {
 	unsigned ma = major(f->st.st_rdev), mi = minor(f->st.st_rdev);
 
 	if (starts(f->link, "/proc/"))
-		return refuse(d, f->p, "fd %d: process file %s is not supported", f->fd, f->link);
+		return refuse_for_now(d, f->p, "fd %d: process file %s is not supported", f->fd, f->link);
 	if (S_ISCHR(f->st.st_mode))
 		return refuse(d, f->p, "fd %d: character device %s (%u:%u) is not supported", f->fd, f->link, ma, mi);
 	if (S_ISBLK(f->st.st_mode))

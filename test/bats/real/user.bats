@@ -3,7 +3,7 @@
 
 load real
 
-setup_file() { wants python3=python3 gzip=gzip; }
+setup_file() { wants python3=python3 gzip=gzip perl=perl redis-server=redis-server; }
 setup()
 {
 	xos_setup
@@ -58,4 +58,39 @@ as()
 	progress() { size_of out.gz; }
 	awk 'BEGIN { s = 42; for (i = 0; i < 300000; i++) { s = (s * 1103515245 + 12345) % 2147483648; print s, i % 97 } }' >"$XOS_USER_DIR/in"
 	survive sh -c 'for i in $(seq $((2 * LENGTH))); do cat ../../in; done | gzip -7 | tee out.gz | sha256sum >sum'
+}
+
+@test "ordinary user: redis-server with clients over a unix socket and TCP" {
+	need_command redis-server perl
+	progress() { lines_of log; }
+	results() { cat out; }
+	cat >"$XOS_USER_DIR/job.pl" <<-'END'
+		use strict; use IO::Socket::INET; use IO::Socket::UNIX; $| = 1; alarm 300;
+		my $port = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport;
+		my $server = fork // die;
+		if (!$server) {
+			open STDOUT, ">", "server.progress";
+			exec "redis-server", "--port", $port, "--bind", "127.0.0.1", "--unixsocket", "sock", "--save", "", "--dir", "." or die;
+		}
+		my (@c, $n, $i);
+		until (@c = grep { $_ } IO::Socket::UNIX->new(Peer => "sock"), IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $port) and @c == 2) {
+			++$n < 200 or die "no server"; select undef, undef, undef, 0.05;
+		}
+		open my $log, ">>", "log" or die; $log->autoflush(1);
+		for $i (1 .. 1500 * $ENV{LENGTH}) {
+			for my $k (0, 1) {
+				my $s = $c[$k];
+				print $s "INCR counter\r\nSET k$i-$k v$i\r\n";
+				my ($a, $b) = (scalar <$s>, scalar <$s>);
+				$a eq ":" . (2 * $i - 1 + $k) . "\r\n" && $b eq "+OK\r\n" or die "round $i: $a$b";
+			}
+			print $log "$i\n" unless $i % 5;
+			select undef, undef, undef, 0.001;
+		}
+		my $s = $c[0];
+		print $s "DBSIZE\r\n"; print scalar <$s>;
+		kill "TERM", $server; waitpid $server, 0;
+		print "server ended with $?, uid $<\n";
+	END
+	survive perl "$XOS_USER_DIR/job.pl"
 }
