@@ -15,6 +15,7 @@
 #include "res/fd_tcp.h"
 #include "res/fd_pidfd.h"
 #include "res/files.h"
+#include "res/proc_ops.h"
 #include "res/keyring.h"
 #include "res/mm.h"
 #include "res/sysv.h"
@@ -197,7 +198,7 @@ static int make(struct restore *r, struct restart_run *run, struct err *e)
 	r->img_fd = fcntl(image_fd(r->img), F_DUPFD_CLOEXEC, r->fd_base);
 	if (r->img_fd < 0)
 		return err_sys(e, "cannot keep the image open");
-	if (sysv_make(r, e) || mqueue_make(r, e) || shm_make(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e) ||
+	if (sysv_make(r, e) || mqueue_make(r, e) || shm_make(r, e) || clocks_make(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e) ||
 	    pidfd_make(r, e))
 		return -1;
 	if (each(r, "restart.memory", memory, e) || each(r, "restart.files", files_install, e) ||

@@ -3,7 +3,7 @@
  *
  * The order of the table (late() goes through it backwards, see cr/restart.c):
  *
- *     unsupported, ns, ctty, umask, fs, sigaction, procfs, rlimit, comm, sched, seccomp, creds, keyring, prctl, thread,
+ *     unsupported, ns, clocks, ctty, umask, fs, sigaction, procfs, rlimit, comm, sched, seccomp, creds, keyring, prctl, thread,
  *     locks, sysv, sigpending, posix_timer, itimer, pidfd, uring
  *
  * restore_thread(): scheduling needs the restorer's credentials, so it comes before creds (as oom_score_adj and raised
@@ -34,6 +34,7 @@ extern const struct res_ops res_seccomp;
 extern const struct res_ops res_creds;
 extern const struct res_ops res_thread;       /* thread.c: robust list, tid address, altstack, memory policy, rseq */
 extern const struct res_ops res_sysv;         /* sysv_dump.c: System V IPC */
+extern const struct res_ops res_clocks;       /* clocks.c: of the whole job */
 extern const struct res_ops res_posix_timer;
 extern const struct res_ops res_itimer;
 extern const struct res_ops res_keyring;      /* keyring.c: session, process and thread keyrings */
@@ -43,6 +44,8 @@ extern const struct res_ops res_pidfd;        /* fd_pidfd.c: processes take thei
 /* TYPE names of all records that these write, NULL-terminated. */
 extern const char *const res_proc_types[];
 
+/* Before the job's first process is made, in the restorer: from here on its children may have clocks of their own. */
+int clocks_make(struct restore *r, struct err *e);
 /* The late part of timers: sigpending calls them. */
 int posix_timer_arm(struct rproc *p, struct err *e);
 int itimer_arm(struct rproc *p, struct err *e);
