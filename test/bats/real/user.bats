@@ -3,7 +3,7 @@
 
 load real
 
-setup_file() { wants python3=python3 gzip=gzip perl=perl redis-server=redis-server; }
+setup_file() { wants python3=python3 gzip=gzip perl=perl redis-server=redis-server node=nodejs; }
 setup()
 {
 	xos_setup
@@ -93,4 +93,29 @@ as()
 		print "server ended with $?, uid $<\n";
 	END
 	survive perl "$XOS_USER_DIR/job.pl"
+}
+
+@test "ordinary user: a node.js server and its client, files and timers" {
+	need_command node
+	progress() { lines_of log; }
+	results() { cat out; }
+	cat >"$XOS_USER_DIR/job.js" <<-'END'
+		const http = require('http'), fs = require('fs'), crypto = require('crypto');
+		const n = 300 * process.env.LENGTH, agent = new http.Agent({ keepAlive: true, maxSockets: 1 });
+		let ticks = 0;
+		const timer = setInterval(() => ticks++, 5);
+		const server = http.createServer((q, s) => s.end(crypto.createHash('sha256').update(q.url).digest('hex')));
+		server.listen(0, '127.0.0.1', async () => {
+			let v = 'start';
+			for (let i = 0; i < n; i++) {
+				v = await new Promise((done, failed) => http.get({ agent, port: server.address().port, host: '127.0.0.1', path: '/' + v }, r => {
+					let b = ''; r.on('data', d => b += d); r.on('end', () => done(b)); }).on('error', failed));
+				fs.appendFileSync('log', i + '\n');
+				await new Promise(done => setTimeout(done, 2));
+			}
+			console.log(v, ticks > 10, process.getuid());
+			clearInterval(timer); agent.destroy(); server.close();
+		});
+	END
+	survive node "$XOS_USER_DIR/job.js"
 }
