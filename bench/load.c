@@ -4,6 +4,10 @@
  *   load READY procs N       a parent and N-1 children, forked without exec
  *   load READY threads N     one process of N threads
  *   load READY files N DIR   one process with N files of its own open, which it makes in DIR */
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/shm.h>
+#include <sys/socket.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -81,6 +85,67 @@ static void files(long n, const char *dir)
 	}
 }
 
+/* As many descriptors as it may have. */
+static void room(void)
+{
+	struct rlimit r;
+
+	if (!getrlimit(RLIMIT_NOFILE, &r)) {
+		r.rlim_cur = r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+static void pairs(long n)
+{
+	int fd[2];
+
+	room();
+	for (long i = 0; i < n; i++)
+		if (socketpair(AF_UNIX, SOCK_STREAM, 0, fd) || write(fd[0], "x", 1) != 1)
+			die("socketpair");
+}
+
+static void pipes(long n)
+{
+	int fd[2];
+
+	room();
+	for (long i = 0; i < n; i++)
+		if (pipe(fd) || write(fd[1], "x", 1) != 1)
+			die("pipe");
+}
+
+/* Established connections of one server. */
+static void tcp(long n)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	socklen_t len = sizeof a;
+	int l = socket(AF_INET, SOCK_STREAM, 0);
+
+	room();
+	if (l < 0 || bind(l, (struct sockaddr *)&a, sizeof a) || listen(l, 100) || getsockname(l, (struct sockaddr *)&a, &len))
+		die("listen");
+	for (long i = 0; i < n; i++) {
+		int c = socket(AF_INET, SOCK_STREAM, 0);
+		if (c < 0 || connect(c, (struct sockaddr *)&a, sizeof a) || write(c, "x", 1) != 1 || accept(l, NULL, NULL) < 0)
+			die("connect");
+	}
+}
+
+/* System V segments of one page, attached; they go with their last user. */
+static void segments(long n)
+{
+	for (long i = 0; i < n; i++) {
+		int id = shmget(IPC_PRIVATE, 4096, 0600);
+		char *p = id < 0 ? (void *)-1 : shmat(id, NULL, 0);
+		if (p == (void *)-1)
+			die("shmat");
+		*p = 1;
+		shmctl(id, IPC_RMID, NULL);
+	}
+}
+
 int main(int argc, char **argv)
 {
 	const char *what = argc > 3 ? argv[2] : "";
@@ -91,6 +156,14 @@ int main(int argc, char **argv)
 		procs(strtol(argv[3], NULL, 0));
 	else if (!strcmp(what, "threads"))
 		threads(strtol(argv[3], NULL, 0));
+	else if (!strcmp(what, "pairs"))
+		pairs(strtol(argv[3], NULL, 0));
+	else if (!strcmp(what, "pipes"))
+		pipes(strtol(argv[3], NULL, 0));
+	else if (!strcmp(what, "tcp"))
+		tcp(strtol(argv[3], NULL, 0));
+	else if (!strcmp(what, "segments"))
+		segments(strtol(argv[3], NULL, 0));
 	else if (!strcmp(what, "files") && argc > 4)
 		files(strtol(argv[3], NULL, 0), argv[4]);
 	else
