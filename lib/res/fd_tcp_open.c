@@ -12,10 +12,12 @@
 #include "res/fd_ext.h"
 #include "res/fd_ops.h"
 #include "common/cleanup.h"
+#include "common/log.h"
 
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
 enum { CONNECT_SECONDS = 5, TIME_WAIT_SECONDS = 65 };
@@ -171,8 +173,26 @@ static int address_error(const union inet_addr *a, struct err *e)
 	return err_sys(e, "cannot bind a socket to %s", inet_text(a, t));
 }
 
-/* Is it only a connection of the last minute that still holds the port? */
-static bool time_wait_at(const union inet_addr *a)
+static bool is_ino(int fd, uint32_t ino)
+{
+	struct stat st;
+
+	return fd >= 0 && !fstat(fd, &st) && (uint32_t)st.st_ino == ino;
+}
+
+static bool ours(const struct tcp_maker *m, uint32_t ino)
+{
+	for (size_t i = 0; i < m->ntemps; i++)
+		if (is_ino(m->temps[i].fd, ino))
+			return true;
+	for (size_t i = 0; i < m->r->nfiles; i++)
+		if (tcp_of(m->r, (uint32_t)i + 1) && is_ino(m->r->files[i].fd, ino))
+			return true;
+	return false;
+}
+
+/* Is it only connections of the last minute that still hold the port? Those between two ends of this host are ended, if we may. */
+static bool time_wait_at(const struct tcp_maker *m, const union inet_addr *a)
 {
 	struct inet_diag t = { 0 };
 	struct inet_end end;
@@ -180,27 +200,35 @@ static bool time_wait_at(const union inet_addr *a)
 
 	inet_end_of(a, &end);
 	if (inet_diag_tcp(&t, NULL) == 0)
-		for (size_t i = 0; i < t.n; i++) {
+		for (size_t i = 0; i < t.n && !other; i++) {
 			if (t.v[i].src.port != end.port)
 				continue;
-			*(t.v[i].state == TCPS_TIME_WAIT || !t.v[i].ino ? &waits : &other) = true;
+			if (t.v[i].state == TCPS_TIME_WAIT || !t.v[i].ino) {
+				waits = true;
+				inet_diag_end_wait(&t.v[i]);
+			} else
+				other = !ours(m, t.v[i].ino);
 		}
 	inet_diag_free(&t);
 	return waits && !other;
 }
 
-static int bind_to(int fd, const union inet_addr *a, struct err *e)
+static int bind_to(const struct tcp_maker *m, int fd, const union inet_addr *a, struct err *e)
 {
 	static const struct timespec moment = { .tv_nsec = 250000000 };
 
 	for (int tries = 0; bind(fd, &a->sa, inet_size(a)); tries++) {
 		int saved = errno;
 
-		if (saved != EADDRINUSE || tries == 4 * TIME_WAIT_SECONDS || !time_wait_at(a)) {
+		if (saved != EADDRINUSE || tries == 4 * TIME_WAIT_SECONDS || !time_wait_at(m, a)) {
 			errno = saved;
 			return address_error(a, e);
 		}
-		nanosleep(&moment, NULL);
+		/* The kernel ends its last minute at once for those who may. */
+		if (tries == 2)
+			log_info("a connection of the last minute still holds a TCP port: waiting");
+		if (tries)
+			nanosleep(&moment, NULL);
 	}
 	return 0;
 }
@@ -211,7 +239,7 @@ static int open_alone(struct tcp_maker *m, struct tsock *u, struct err *e)
 
 	if (fd < 0)
 		return -1;
-	if (u->bound && bind_to(fd, &u->own, e)) {
+	if (u->bound && bind_to(m, fd, &u->own, e)) {
 		close(fd);
 		return -1;
 	}
@@ -229,7 +257,7 @@ static int temp_listener(struct tcp_maker *m, const struct tsock *server, const 
 	fd = new_socket(server, &server->f->rec, e);
 	if (fd < 0)
 		return -1;
-	if (bind_to(fd, a, e) || (listen(fd, 16) && err_sys(e, "cannot listen"))) {
+	if (bind_to(m, fd, a, e) || (listen(fd, 16) && err_sys(e, "cannot listen"))) {
 		close(fd);
 		return -1;
 	}
@@ -248,11 +276,16 @@ static int temp_listener(struct tcp_maker *m, const struct tsock *server, const 
 static int connect_to(int fd, const union inet_addr *a, struct err *e)
 {
 	static const struct timeval patience = { CONNECT_SECONDS, 0 }, none;
+	static const struct timespec moment = { .tv_nsec = 250000000 };
 	char t[INET_TEXT];
+	int rc = -1;
 
 	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience))
 		return err_sys(e, "cannot set a socket option");
-	if (connect(fd, &a->sa, inet_size(a)))
+	/* One between the same ends that is in TIME-WAIT gives way after a second. */
+	for (int tries = 0; tries < 12 && (rc = connect(fd, &a->sa, inet_size(a))) && errno == EADDRNOTAVAIL; tries++)
+		nanosleep(&moment, NULL);
+	if (rc)
 		return errno == EADDRNOTAVAIL || errno == EADDRINUSE ? address_error(a, e) : err_sys(e, "cannot connect to %s", inet_text(a, t));
 	return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof none) ? err_sys(e, "cannot set a socket option") : 0;
 }
@@ -285,7 +318,7 @@ static int connection(struct tcp_maker *m, struct tsock *u, struct tsock *other,
 
 	if (c < 0)
 		return -1;
-	if (!bind_to(c, &client->own, e) && !connect_to(c, &client->peer, e) && inet_own(c, &own))
+	if (!bind_to(m, c, &client->own, e) && !connect_to(c, &client->peer, e) && inet_own(c, &own))
 		s = accept_from(l, &own, e);
 	if (s < 0) {
 		close(c);

@@ -56,6 +56,9 @@ const struct inet_entry *inet_diag_find(const struct inet_diag *t, uint64_t ino)
 /* The one from src to dst; NULL: none. */
 const struct inet_entry *inet_diag_between(const struct inet_diag *t, const struct inet_end *src, const struct inet_end *dst);
 void inet_diag_free(struct inet_diag *t);
+/* Ends the TIME-WAIT of a connection both ends of which are on this host, where nothing can be on its way any more. Needs CAP_NET_ADMIN
+ * and CONFIG_INET_DIAG_DESTROY; nothing happens without. */
+void inet_diag_end_wait(const struct inet_entry *x);
 void inet_end_of(const union inet_addr *a, struct inet_end *end);
 
 #endif

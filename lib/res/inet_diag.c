@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_SOCKETS = 1 << 22, ANSWER = 64 << 10, ATTR_SHUTDOWN = 8 };
+enum { MAX_SOCKETS = 1 << 22, ANSWER = 64 << 10, ATTR_SHUTDOWN = 8, WAITING = 6 /* TCP_TIME_WAIT */ };
 
 static void end_fill(struct inet_end *end, int family, const __be32 addr[4], __be16 port)
 {
@@ -170,4 +170,45 @@ void inet_diag_free(struct inet_diag *t)
 	free(t->v);
 	free(t->by_ends);
 	*t = (struct inet_diag){ 0 };
+}
+
+static bool mapped(const struct inet_end *end)
+{
+	return IN6_IS_ADDR_V4MAPPED((const struct in6_addr *)(const void *)end->a);
+}
+
+static void address_of(const struct inet_end *end, union inet_addr *a)
+{
+	memset(a, 0, sizeof *a);
+	if (mapped(end)) {
+		a->in.sin_family = AF_INET;
+		memcpy(&a->in.sin_addr, end->a + 12, 4);
+	} else {
+		a->in6.sin6_family = AF_INET6;
+		memcpy(&a->in6.sin6_addr, end->a, 16);
+	}
+}
+
+void inet_diag_end_wait(const struct inet_entry *x)
+{
+	struct {
+		struct nlmsghdr h;
+		struct inet_diag_req_v2 r;
+	} ask = {
+		.h = { .nlmsg_len = sizeof ask, .nlmsg_type = SOCK_DESTROY, .nlmsg_flags = NLM_F_REQUEST },
+		.r = { .sdiag_family = mapped(&x->src) ? AF_INET : AF_INET6, .sdiag_protocol = IPPROTO_TCP, .idiag_states = 1u << WAITING,
+		       .id = { .idiag_sport = htons(x->src.port), .idiag_dport = htons(x->dst.port),
+			       .idiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE } } },
+	};
+	AUTO_FD int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	size_t skip = mapped(&x->src) ? 12 : 0;
+	union inet_addr peer;
+
+	address_of(&x->dst, &peer);
+	if (fd < 0 || x->state != WAITING || x->ino || !inet_local(&peer))
+		return;
+	memcpy(ask.r.id.idiag_src, x->src.a + skip, 16 - skip);
+	memcpy(ask.r.id.idiag_dst, x->dst.a + skip, 16 - skip);
+	if (send(fd, &ask, sizeof ask, 0) < 0)
+		log_debug("files", "SOCK_DESTROY: %s", strerror(errno));
 }
