@@ -30,6 +30,18 @@ first_session()
 	diff <(sed -n '/^1$/,$p' <<<"$output") <(seq 20; echo done)
 }
 
+@test "the README's table of kinds names every victim, and only tests that there are" {
+	local table f
+	table=$(sed -n '/^### Each kind, and its test/,/^Programs tried/p' "$(top)/README.md")
+	for f in "$(top)"/test/victim/v_*.c; do
+		f=$(basename "$f" .c)
+		grep -qE "[ |]$f( |\|)" <<<"$table" || { echo "no row names $f"; false; }
+	done
+	for f in $(grep '^| [a-zT]' <<<"$table" | awk -F'|' '{ print $5 }' | grep -oE 'v_[a-z_]+|[a-z/_]+\.bats'); do
+		[ -e "$(top)/test/victim/$f.c" ] || [ -e "$(top)/test/bats/$f" ] || { echo "there is no $f"; false; }
+	done
+}
+
 @test "every command stands in the README's table" {
 	local t
 	for t in "$(top)"/cmd/*/; do
