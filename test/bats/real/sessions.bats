@@ -240,3 +240,31 @@ more_than() { [ "$(lines_of log)" -gt $(($1 + 2)) ] || job_ended; }
 	traced
 	as xcgkill -q "$JOB"
 }
+
+@test "bash on somebody's terminal comes back on another terminal, of another size: xrestart -t" {
+	need_command tmux
+	t() { clean tmux -S "$PWD/sock" "$@"; }
+	shows() { t capture-pane -p -t "$1" | grep -q "$2"; }
+	unset TMUX
+	export TERM=xterm
+	printf 'set -g exit-empty off\nset -g default-terminal screen\nset -g remain-on-exit on\n' >tmux.conf
+	t -f "$PWD/tmux.conf" new-session -d -s one -x 80 -y 24 "xcgexec -j $JOB -- bash --norc"
+	t send-keys -t one 'PS1="now> "; x=kept' Enter
+	wait_until shows one '^now>$'
+	for ((i = 0; i < ROUNDS; i++)); do
+		as xcheckpoint -k -q "$JOB" || { t kill-server; return 1; }
+		t new-session -d -s "again$i" -x $((90 + i)) -y 30 "xrestart -t -q $JOB"
+		wait_until is_running
+		t send-keys -t "again$i" "echo \$x-$i \$(stty size)" Enter
+		wait_until shows "again$i" "^kept-$i 30 $((90 + i))\$" || { t capture-pane -p -t "again$i" >&2; t kill-server; return 1; }
+		t send-keys -t "again$i" 'sleep 1000' Enter
+		sleep 0.2
+		t send-keys -t "again$i" C-c
+		wait_until shows "again$i" '^now>$' || { t capture-pane -p -t "again$i" >&2; t kill-server; return 1; }
+	done
+	t send-keys -t "again$((i - 1))" 'exit 7' Enter
+	wait_until job_ended
+	t kill-server
+	[ "$(as xps -a -n -j "$JOB" -o EXIT | tr -d ' ')" = 7 ]
+}
+is_running() { [ "$(job_state)" = running ]; }
