@@ -71,9 +71,9 @@ runs() { run env -u BATS_TEST_FILENAME -u BATS_ROOT_PID -u BATS_RUN_TMPDIR -u BA
 }
 
 @test "what the deadline leaves over failed" {
-	unit a 'echo "ok - one"; sleep 2'
+	unit a 'echo "ok - one"; sleep 5'
 	unit b 'echo "ok - two"'
-	XOS_TEST_DEADLINE=1 runs unit
+	XOS_TEST_DEADLINE=3 runs unit
 	status_is 1
 	last "1 passed, 2 failed, 0 skipped"
 	grep -q 'unit-b: not run' <<<"$output"
