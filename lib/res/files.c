@@ -32,6 +32,14 @@ static unsigned hash_of(const struct stat *st)
 	return (unsigned)((st->st_ino * 2654435761u) ^ st->st_dev) % 4096;
 }
 
+/* We hold a duplicate of each description of the job. */
+static int too_many(int fd, struct err *e)
+{
+	err_set(e, EX_CANNOT_CKPT, "fd %d: the job has more open files than xcheckpoint itself may have", fd);
+	err_hint(e, "raise RLIMIT_NOFILE (ulimit -Hn) for xcheckpoint");
+	return -1;
+}
+
 /* Reads what /proc tells of p's descriptor fd into f. */
 static int look(struct dproc *p, int dfd_fd, int dfd_info, int fd, struct dfile *f, bool *cloexec, struct err *e)
 {
@@ -48,7 +56,7 @@ static int look(struct dproc *p, int dfd_fd, int dfd_info, int fd, struct dfile 
 		return err_sys(e, "fd %d: cannot stat it", fd);
 	if (buf_read_file(&info, dfd_info, name, 64 << 20) || buf_failed(&info)) {
 		buf_free(&info);
-		return err_sys(e, "fd %d: cannot read fdinfo", fd);
+		return errno == EMFILE || errno == ENFILE ? too_many(fd, e) : err_sys(e, "fd %d: cannot read fdinfo", fd);
 	}
 	f->info = info.p;
 	f->link = strdup(link);
@@ -112,7 +120,7 @@ static int add_file(struct dump *d, struct dfile *f, struct err *e)
 	d->hash[hash_of(&f->st)] = f;
 	if (f->fd >= 0)
 		f->lfd = (int)syscall(SYS_pidfd_getfd, f->p->t->pidfd, f->fd, 0);
-	return 0;
+	return f->fd >= 0 && f->lfd < 0 && (errno == EMFILE || errno == ENFILE) ? too_many(f->fd, e) : 0;
 }
 
 static void free_file(struct dfile *f)
@@ -244,6 +252,8 @@ int files_check(struct dump *d, struct err *e)
 		rl.rlim_cur = rl.rlim_max;
 		setrlimit(RLIMIT_NOFILE, &rl);
 	}
+	/* Root may, up to fs.nr_open. */
+	setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 1 << 20, 1 << 20 });
 	d->fdtabs = calloc(d->nprocs ? d->nprocs : 1, sizeof *d->fdtabs);
 	if (!d->fdtabs)
 		return err_set(e, EX_FAILED, "out of memory");

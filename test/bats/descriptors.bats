@@ -74,3 +74,19 @@ ends_well()
 	xrestart -d -q "$JOB" 3>&- 4>&-
 	ends_well
 }
+
+@test "a job with more open files than xcheckpoint may have: said, and it goes on" {
+	need_user
+	user_dir
+	JOB="t$$-$BATS_TEST_NUMBER"
+	run_as_user xcgexec -d -j "$JOB" -o out -e err -- perl -e '
+		for (1 .. 300) { open(my $f, "<", "/dev/null") or die; push @f, $f; pipe(my $r, my $w) or die; push @f, $r, $w }
+		open(R, ">", "ready"); close R; sleep 1 while 1' >/dev/null 3>&- 4>&-
+	wait_until test -e "$XOS_USER_DIR/ready"
+	run run_as_user bash -c "ulimit -n 200; xcheckpoint $JOB"
+	[ "$status" -eq 5 ] || { echo "# $status: $output" >&2; return 1; }
+	[[ "$output" == *"more open files than xcheckpoint itself may have"*"ulimit -Hn"* ]]
+	[ "$(run_as_user xps -n -j "$JOB" -o STATE | tr -d ' ')" = running ]
+	run_as_user xcheckpoint -q "$JOB" 3>&- 4>&-
+	run_as_user xcgkill -q "$JOB"
+}
