@@ -65,20 +65,37 @@ static void put_ts(struct buf *b, const char *key, struct timespec t)
 	rec_put_str(b, key, s);
 }
 
+/* A timer that is due this very moment shows nothing left, as one that is not armed does: it is given time to expire. An expired periodic timer
+ * is restarted by the look, invisibly, and its ticks are counted up to now; so fdinfo is read only after it. */
+static int look(int fd, struct itimerspec *it, struct buf *info)
+{
+	static const struct timespec moment = { .tv_nsec = 100000 };
+	char path[64];
+	uint64_t ticks;
+
+	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", fd);
+	for (int tries = 0; tries < 4; tries++) {
+		if (tries)
+			nanosleep(&moment, NULL);
+		buf_free(info);
+		if (timerfd_gettime(fd, it) || buf_read_file(info, -1, path, 1 << 16) || fdinfo_num(buf_str(info), "ticks", 10, &ticks))
+			return -1;
+		if (it->it_value.tv_sec || it->it_value.tv_nsec || (ticks && !it->it_interval.tv_sec && !it->it_interval.tv_nsec))
+			break;
+	}
+	return 0;
+}
+
 static int timerfd_dump(struct dump *d, struct dfile *f, struct err *e)
 {
 	struct itimerspec it = { 0 };
 	struct timespec now;
 	uint64_t clock, ticks, flags;
-	char path[64];
 	AUTO_BUF struct buf info = BUF_INIT;
 
-	/* An expired periodic timer is restarted by this, invisibly, and its ticks are counted up to now;
-	 * so fdinfo is read only after it. */
-	if (f->lfd < 0 || timerfd_gettime(f->lfd, &it) || clock_gettime(CLOCK_REALTIME, &now))
+	if (f->lfd < 0 || look(f->lfd, &it, &info) || clock_gettime(CLOCK_REALTIME, &now))
 		return err_sys(e, "timerfd: cannot read the time that remains");
-	snprintf(path, sizeof path, "/proc/self/fdinfo/%d", f->lfd);
-	if (buf_read_file(&info, -1, path, 1 << 16) || fdinfo_num(buf_str(&info), "clockid", 10, &clock) ||
+	if (fdinfo_num(buf_str(&info), "clockid", 10, &clock) ||
 	    fdinfo_num(buf_str(&info), "ticks", 10, &ticks) ||
 	    fdinfo_num(buf_str(&info), "settime flags", 8, &flags))
 		return err_set(e, EX_FAILED, "timerfd: cannot read fdinfo");

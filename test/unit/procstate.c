@@ -213,12 +213,6 @@ static void build_ldt(void)
 	MUST(syscall(SYS_modify_ldt, 1, &u, sizeof u));
 }
 
-static void build_keys(void)
-{
-	MUST(syscall(SYS_keyctl, 1 /* JOIN_SESSION */, NULL));
-	MUST(syscall(SYS_add_key, "user", "xos-test", "secret", 6, -3));
-}
-
 static void build_sigurg(void)
 {
 	sigset_t s;
@@ -302,7 +296,6 @@ static void refusals(void)
 	else
 		printf("ok - refused: syscall user dispatch # skip this kernel does not tell of it\n");
 	report("refused: LDT", refused(build_ldt, "modify_ldt"));
-	report("refused: keys", refused(build_keys, "xos-test"));
 	report("refused: queued SIGURG", refused(build_sigurg, "SIGURG"));
 	report("not refused: plain fork", shared(0, NULL));
 	report("refused: shared memory", shared(CLONE_VM, "CLONE_VM"));

@@ -156,6 +156,9 @@ static const char *ask(struct dproc *p)
 	for (size_t i = 0; ops[i]; i++)
 		if (ops[i]->check)
 			TRY(ops[i]->check(&d, p, &e));
+	for (size_t i = 0; ops[i]; i++)
+		if (ops[i]->ask)
+			TRY(ops[i]->ask(&d, p, &e));
 	if (d.nrefusals) {
 		err_set(&e, 1, "%s", buf_str(&d.refusals));
 		return "refused";
