@@ -13,6 +13,7 @@
 #include <stdint.h>
 
 enum ckpt_after { CKPT_RUN, CKPT_KILL, CKPT_STOP };
+struct cgroup_set;
 struct ckpt_opts {
 	/* Living members as seen from here; called until it names nobody new. */
 	int (*members)(void *ctx, struct pid_list *out, struct err *e);
@@ -24,6 +25,7 @@ struct ckpt_opts {
 	/* Makes sure that the job stands also when its tracer dies; on: false: no more. NULL: it has no control group, which that needs. */
 	int (*hold)(void *ctx, bool on);
 	void *ctx;
+	const struct cgroup_set *groups; /* the job's control groups, NULL: it has none */
 	pid_t supervisor;             /* parent of the members that have none inside; 0: not known */
 	pid_t above;                  /* parent of the supervisor, or of a bare process tree: shares its stdio perhaps; 0: not known */
 	pid_t nsinit;                 /* init of the namespaces that xrestart made for this job, 0: none */

@@ -275,6 +275,7 @@ int members_look(struct dump *d, const struct ckpt_opts *o, struct err *e)
 	for (size_t i = 0; i < d->nprocs; i++)
 		if (look(d->procs[i], e))
 			return err_prefix(e, "pid %d", d->procs[i]->pid);
+	d->job_groups = o->groups;
 	d->nsinit = o->nsinit;
 	d->above = o->above;
 	d->own_ns = o->nsinit != 0;

@@ -148,6 +148,7 @@ static int run(struct ctx *c, struct err *e)
 			return -1;
 		snprintf(c->r->identifier, sizeof c->r->identifier, "%s", c->j->id);
 		k.hold = c->j->kind == JOB_CGROUP ? hold : NULL;
+		k.groups = c->j->kind == JOB_CGROUP ? &c->j->cg : NULL;
 		k.supervisor = c->j->supervisor;
 		k.above = k.supervisor && !proc_stat_read(&st, k.supervisor, 0, NULL) ? st.ppid : 0;
 		k.nsinit = c->j->nsinit;

@@ -45,6 +45,7 @@ enum {
 
 /* ------------------------------------------------------------------ checkpoint */
 
+struct cgroup_set;
 struct dthread {
 	struct tthread *t;             /* regs, mask, rseq: lib/tracee */
 	pid_t tid, vtid;               /* here; and as the job sees it (innermost PID namespace) */
@@ -98,6 +99,7 @@ struct dump {
 	struct progress *progress;     /* NULL: none */
 	bool own_ns;                   /* members live in PID (and user) namespaces that xrestart made */
 	char *groups;                  /* control groups of the first member: member_group.c */
+	const struct cgroup_set *job_groups; /* those of the job, NULL: it has none */
 	pid_t above;                   /* who started the job's supervisor, 0: not known */
 	pid_t nsinit;                  /* its first process, not a member; 0 */
 	struct dump_keys *keys;        /* those met so far: keyring.c */

@@ -22,7 +22,7 @@ static void put_list(struct buf *out, const char *key, const uint16_t *val, cons
 	AUTO_BUF struct buf b = BUF_INIT;
 
 	for (size_t i = 0; i < n; i++)
-		buf_printf(&b, "%s%d", i ? "," : "", val ? (int)val[i] : num[i]);
+		buf_printf(&b, "%s%d", i ? "," : "", val ? (int)val[i] : num ? num[i] : 0);
 	if (buf_failed(&b))
 		out->failed = true;
 	rec_put_str(out, key, buf_str(&b));
