@@ -218,7 +218,7 @@ static void dump_free(struct dump *d)
 }
 
 /* again: what prevents it may be gone in a moment. */
-static int attempt(const struct ckpt_opts *o, struct ckpt_result *res, bool *again, struct err *e)
+static int attempt(const struct ckpt_opts *o, int number, struct ckpt_result *res, bool *again, struct err *e)
 {
 	struct dump *d = calloc(1, sizeof *d);
 	enum ckpt_after after = CKPT_RUN;
@@ -228,6 +228,7 @@ static int attempt(const struct ckpt_opts *o, struct ckpt_result *res, bool *aga
 	if (!d)
 		return err_set(e, EX_FAILED, "out of memory");
 	res->date = time(NULL);
+	d->attempt = number;
 	d->identifier = o->identifier;
 	d->kills = o->after == CKPT_KILL;
 	d->tcp_close = o->tcp_close;
@@ -263,7 +264,7 @@ int cr_checkpoint(const struct ckpt_opts *o, struct ckpt_result *res, struct err
 		struct timespec moment = { .tv_nsec = tries * 2000000 };
 
 		memset(res, 0, sizeof *res);
-		rc = attempt(o, res, &again, e);
+		rc = attempt(o, tries, res, &again, e);
 		if (!again || tries == PASSING_TRIES)
 			break;
 		ckpt_result_free(res);

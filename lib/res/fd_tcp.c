@@ -309,13 +309,14 @@ static int held(struct dump *d, struct dfile *f, bool may_look, struct dfile **r
 	return p.way == REFUSED && p.draining ? DRAIN_SOME : 0;
 }
 
-/* They are asked to send it. They notice the room when their timers ask for it. */
+/* They are asked to send it. They notice the room when their timers ask for it: worth a wait of some tenths of a second, but not again and again. */
 static void drain_all(struct dump *d)
 {
 	static const struct timespec moment = { .tv_nsec = 5000000 };
 	bool may_look = tcp_repair_allowed(d), any = true;
+	int patience = d->attempt > 2 ? 4 : 120;
 
-	for (int tries = 0; any && tries < 120; tries++) {
+	for (int tries = 0; any && tries < patience; tries++) {
 		any = false;
 		for (size_t i = 0; i < d->nfiles; i++) {
 			struct dfile *f = d->files[i], *receiver;

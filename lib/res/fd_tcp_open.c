@@ -20,7 +20,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { CONNECT_SECONDS = 5, TIME_WAIT_SECONDS = 65 };
+enum { CONNECT_SECONDS = 5, TIME_WAIT_SECONDS = 65, UNSEEN_SECONDS = 2 };
 
 struct tcp_temp { union inet_addr a; int fd; };
 struct tcp_maker {
@@ -191,8 +191,14 @@ static bool ours(const struct tcp_maker *m, uint32_t ino)
 	return false;
 }
 
-/* Is it only connections of the last minute that still hold the port? Those between two ends of this host are ended, if we may. */
-static bool time_wait_at(const struct tcp_maker *m, const union inet_addr *a)
+/* Who holds the port that bind(2) has just refused? */
+enum holder {
+	LAST_MINUTE, /* only connections that are over: those between two ends of this host are ended, if we may */
+	NOBODY,      /* seen: it has gone since, or is bound and neither listens nor is connected, which sock_diag(7) does not list */
+	SOMEBODY,
+};
+
+static enum holder holder_of(const struct tcp_maker *m, const union inet_addr *a)
 {
 	struct inet_diag t = { 0 };
 	struct inet_end end;
@@ -210,7 +216,7 @@ static bool time_wait_at(const struct tcp_maker *m, const union inet_addr *a)
 				other = !ours(m, t.v[i].ino);
 		}
 	inet_diag_free(&t);
-	return waits && !other;
+	return other ? SOMEBODY : waits ? LAST_MINUTE : NOBODY;
 }
 
 static int bind_to(const struct tcp_maker *m, int fd, const union inet_addr *a, struct err *e)
@@ -220,7 +226,9 @@ static int bind_to(const struct tcp_maker *m, int fd, const union inet_addr *a, 
 	for (int tries = 0; bind(fd, &a->sa, inet_size(a)); tries++) {
 		int saved = errno;
 
-		if (saved != EADDRINUSE || tries == 4 * TIME_WAIT_SECONDS || !time_wait_at(m, a)) {
+		enum holder h = saved == EADDRINUSE ? holder_of(m, a) : SOMEBODY;
+
+		if (h == SOMEBODY || tries == 4 * (h == NOBODY ? UNSEEN_SECONDS : TIME_WAIT_SECONDS)) {
 			errno = saved;
 			return address_error(a, e);
 		}

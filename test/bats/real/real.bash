@@ -42,6 +42,12 @@ wants()
 	return 0
 }
 
+# free_port: prints a TCP port of 127.0.0.1 that nobody has, and that no connection gets by itself (ip_local_port_range) while the job is not there.
+free_port()
+{
+	perl -MIO::Socket::INET -e 'for (1 .. 1000) { my $p = 12000 + int rand 20000; IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1", LocalPort => $p) and print($p), exit } exit 1'
+}
+
 # A python that an ordinary user may run too, and no wrapper script.
 python3_path()
 {

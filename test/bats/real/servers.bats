@@ -19,7 +19,6 @@ setup()
 	export PORT
 }
 
-free_port() { perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport'; }
 answers() { perl -MIO::Socket::INET -e 'exit !IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $ENV{PORT})'; }
 
 # A client's frame: connects, asks until there is a file `stop`, writes a line to `log` every few answers.

@@ -15,7 +15,6 @@ setup()
 	PLACE=$PWD STATUS=0
 	JOB="t$$-$BATS_TEST_NUMBER"
 }
-free_port() { perl -MIO::Socket::INET -e 'print IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1")->sockport'; }
 listens() { perl -MIO::Socket::INET -e "exit !IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $1)"; }
 more_than() { [ "$(lines_of log)" -gt $(($1 + 2)) ] || job_ended; }
 
@@ -232,7 +231,15 @@ more_than() { [ "$(lines_of log)" -gt $(($1 + 2)) ] || job_ended; }
 @test "a job that gdb holds is refused by name" {
 	need_command gdb
 	as xcgexec -d -j "$JOB" -o out -e err -- gdb -q -batch -ex run -ex 'shell sleep 1000' --args sleep 1000 >/dev/null
-	traced() { local p; for p in $(in_job "$JOB"); do [ "$(awk '/^TracerPid/ { print $2 }' "/proc/$p/status")" -eq 0 ] || return 0; done; return 1; }
+	# What gdb tries out before the program runs is traced only for a moment.
+	traced()
+	{
+		local p
+		for p in $(in_job "$JOB"); do
+			awk '/^Name:\tsleep$/ { s = 1 } /^TracerPid/ && $2 { t = 1 } END { exit !(s && t) }' "/proc/$p/status" && return 0
+		done
+		return 1
+	}
 	wait_until traced
 	run as xcheckpoint "$JOB"
 	[ "$status" -eq 4 ] || { tell "$status: $output"; return 1; }
