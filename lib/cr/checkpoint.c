@@ -12,6 +12,7 @@
 #include "res/files.h"
 #include "res/keyring.h"
 #include "res/mm.h"
+#include "res/ns_obj.h"
 #include "res/sysv.h"
 
 #include <string.h>
@@ -44,7 +45,7 @@ static int check_all(struct dump *d, struct err *e)
 {
 	if (headless(d))
 		return 0;
-	if (files_check(d, e))
+	if (ns_collect(d, e) || files_check(d, e))
 		return -1;
 	for (size_t i = 0; i < d->nprocs; i++) {
 		struct dproc *p = d->procs[i];
@@ -210,6 +211,7 @@ static void dump_free(struct dump *d)
 	mm_free(d);
 	sysv_free(d);
 	keyring_dump_free(d);
+	ns_dump_free(d);
 	files_free(d);
 	members_free(d);
 	buf_free(&d->refusals);

@@ -11,6 +11,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "res/borrow.h"
+#include "res/clocks.h"
 #include "res/fd_mqueue.h"
 #include "res/fd_tcp.h"
 #include "res/fd_pidfd.h"
@@ -18,6 +19,7 @@
 #include "res/proc_ops.h"
 #include "res/keyring.h"
 #include "res/mm.h"
+#include "res/ns_obj.h"
 #include "res/sysv.h"
 
 #include <fcntl.h>
@@ -76,7 +78,7 @@ static int open_files(struct restore *r, int (*all)(struct restore *r, struct er
 /* Everything that can fail without a process. */
 static int prepare(struct restore *r, struct restart_run *run, struct err *e)
 {
-	if (check_profile(r->img, e) || plan_make(r, run, e) || files_parse(r, e) || open_files(r, mfiles_open, e) || shm_parse(r, e) ||
+	if (check_profile(r->img, e) || plan_make(r, run, e) || files_parse(r, e) || ns_parse(r, e) || ns_make(r, e) || open_files(r, mfiles_open, e) || shm_parse(r, e) ||
 	    sysv_parse(r, e))
 		return -1;
 	for (size_t i = 0; i < r->nprocs; i++)
@@ -98,6 +100,8 @@ static struct restore *restore_new(struct image *im, struct restart_run *run, st
 	r->img = im;
 	r->o = &run->o;
 	r->own_ns = run->own_ns;
+	r->enter = run->enter;
+	r->enter_ctx = run->ctx;
 	r->img_fd = -1;
 	return r;
 }
@@ -108,6 +112,7 @@ static void restore_free(struct restore *r)
 	mm_restore_free(r);
 	sysv_restore_free(r);
 	keyring_restore_free(r);
+	ns_restore_free(r);
 	if (r->img_fd >= 0)
 		close(r->img_fd);
 	plan_free(r);

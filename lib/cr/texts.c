@@ -5,6 +5,7 @@
 #include "common/log.h"
 #include "common/num.h"
 #include "res/mm.h"
+#include "res/ns_obj.h"
 #include "res/sysv.h"
 #include "tracee/recall.h"
 
@@ -212,6 +213,10 @@ int texts_write(struct dump *d, const struct ckpt_opts *o, int64_t date, struct 
 	if (put(d, "node_0", &b, e))
 		return -1;
 	if (mfiles_dump(d, &b, e) || put(d, "maps", &b, e) || shm_dump(d, &b, e) || put(d, "shm", &b, e)) {
+		buf_free(&b);
+		return -1;
+	}
+	if (ns_needed(d) && (ns_dump(d, &b, e) || put(d, "namespaces", &b, e))) {
 		buf_free(&b);
 		return -1;
 	}

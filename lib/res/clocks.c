@@ -7,6 +7,7 @@
  * On restart the clocks are left alone when they are ahead of that: time goes on while a job is saved. Where they are behind, or the job had clocks of
  * its own, it gets a time namespace in which they go on from there. Where that cannot be had (a kernel before 5.6, no CAP_SYS_ADMIN and no user
  * namespace), xrestart -v says so; timers go on with what remained of them in any case. */
+#include "res/clocks.h"
 #include "res/proc_ops.h"
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -20,7 +21,6 @@
 #define CLONE_NEWTIME 0x80
 #endif
 enum { SECOND = 1000000000, OFFSETS_MAX = 4096 };
-#define CLOCKS_MAX ((uint64_t)INT64_MAX / 2)
 
 struct offsets { int64_t monotonic, boottime; };
 
@@ -59,18 +59,30 @@ static struct dproc *first_living(const struct dump *d)
 	return NULL;
 }
 
+void clocks_of(pid_t pid, int64_t *monotonic, int64_t *boottime)
+{
+	struct offsets ours, theirs;
+
+	offsets_read(getpid(), &ours);
+	offsets_read(pid, &theirs);
+	*monotonic = ns_of(CLOCK_MONOTONIC) - ours.monotonic + theirs.monotonic;
+	*boottime = ns_of(CLOCK_BOOTTIME) - ours.boottime + theirs.boottime;
+}
+
 static int clocks_dump(struct dump *d, struct dproc *p, struct err *e)
 {
 	struct offsets ours, theirs;
+	int64_t monotonic, boottime;
 
 	(void)e;
 	if (p != first_living(d))
 		return 0;
 	offsets_read(getpid(), &ours);
 	offsets_read(p->pid, &theirs);
+	clocks_of(p->pid, &monotonic, &boottime);
 	rec_begin(&p->out, "clocks");
-	rec_put_i64(&p->out, "MONOTONIC", ns_of(CLOCK_MONOTONIC) - ours.monotonic + theirs.monotonic);
-	rec_put_i64(&p->out, "BOOTTIME", ns_of(CLOCK_BOOTTIME) - ours.boottime + theirs.boottime);
+	rec_put_i64(&p->out, "MONOTONIC", monotonic);
+	rec_put_i64(&p->out, "BOOTTIME", boottime);
 	if (memcmp(&ours, &theirs, sizeof ours))
 		rec_put_u64(&p->out, "OWN", 1);
 	rec_end(&p->out);
@@ -110,27 +122,31 @@ static int offset_text(char *out, size_t n, const char *clock, int64_t v)
 	return snprintf(out, n, "%s %lld %lld\n", clock, (long long)sec, (long long)ns);
 }
 
-/* Offsets add to those of the machine, not to ours. */
-static int enter(const struct offsets *ahead)
+static int offsets_write(const struct offsets *o)
 {
-	struct offsets ours;
 	char text[128];
-	AUTO_FD int fd = -1;
-	int n;
+	AUTO_FD int fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+	int n = offset_text(text, sizeof text, "monotonic", o->monotonic);
 
-	offsets_read(getpid(), &ours);
-	if (unshare(CLONE_NEWTIME))
-		return -1;
-	n = offset_text(text, sizeof text, "monotonic", ours.monotonic + ahead->monotonic);
-	n += offset_text(text + n, sizeof text - (size_t)n, "boottime", ours.boottime + ahead->boottime);
-	fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+	n += offset_text(text + n, sizeof text - (size_t)n, "boottime", o->boottime);
 	return fd >= 0 && write(fd, text, (size_t)n) == n ? 0 : -1;
+}
+
+/* Offsets add to those of the machine: a new namespace has those that ours has. The clocks that we read are still our own. */
+int clocks_set(int64_t monotonic, int64_t boottime)
+{
+	struct offsets o;
+
+	offsets_read(getpid(), &o);
+	o.monotonic += monotonic - ns_of(CLOCK_MONOTONIC);
+	o.boottime += boottime - ns_of(CLOCK_BOOTTIME);
+	return offsets_write(&o);
 }
 
 int clocks_make(struct restore *r, struct err *e)
 {
 	struct saved s = { 0 };
-	struct offsets ahead;
+	struct offsets now, want;
 	bool found = false;
 
 	for (size_t i = 0; i < r->nprocs && !found; i++) {
@@ -140,20 +156,21 @@ int clocks_make(struct restore *r, struct err *e)
 			return -1;
 		found = !rc;
 	}
-	ahead.monotonic = (int64_t)s.monotonic - ns_of(CLOCK_MONOTONIC);
-	ahead.boottime = (int64_t)s.boottime - ns_of(CLOCK_BOOTTIME);
-	if (!found || (!s.own && ahead.monotonic <= 0 && ahead.boottime <= 0))
+	now.monotonic = ns_of(CLOCK_MONOTONIC);
+	now.boottime = ns_of(CLOCK_BOOTTIME);
+	want = (struct offsets){ (int64_t)s.monotonic, (int64_t)s.boottime };
+	if (!found || (!s.own && want.monotonic <= now.monotonic && want.boottime <= now.boottime))
 		return 0;
-	if (!s.own) {
-		ahead.monotonic = ahead.monotonic > 0 ? ahead.monotonic : 0;
-		ahead.boottime = ahead.boottime > 0 ? ahead.boottime : 0;
-	}
-	if (!enter(&ahead))
+	if (!s.own && want.monotonic < now.monotonic)
+		want.monotonic = now.monotonic;
+	if (!s.own && want.boottime < now.boottime)
+		want.boottime = now.boottime;
+	if (!unshare(CLONE_NEWTIME) && !clocks_set(want.monotonic, want.boottime))
 		return 0;
 	if (s.own)
 		return err_sys(e, "the job has clocks of its own, and no time namespace can be made");
 	log_verbose("CLOCK_MONOTONIC goes back by %lld s for the job: no time namespace can be made: %s",
-		    (long long)(ahead.monotonic / SECOND), strerror(errno));
+		    (long long)((want.monotonic - now.monotonic) / SECOND), strerror(errno));
 	return 0;
 }
 

@@ -10,6 +10,7 @@
  * are mapped. So the list of the image is first translated to what would be seen here, and what is
  * equal then is left alone; anything else is an error like every difference. */
 #include "res/creds.h"
+#include "res/ns_obj.h"
 #include "common/cleanup.h"
 
 #include <grp.h>
@@ -142,7 +143,7 @@ static bool grant_has(const struct grant *g, gid_t gid)
 	return false;
 }
 
-static int grant_check(const struct grant *g, const struct creds *c, struct err *e)
+static int grant_check(const struct grant *g, const struct creds *c, bool own_user_ns, struct err *e)
 {
 	for (int i = 0; i < 4; i++)
 		if (c->uid[i] != g->uid)
@@ -154,6 +155,9 @@ static int grant_check(const struct grant *g, const struct creds *c, struct err 
 		if (!grant_has(g, c->groups[i]))
 			return err_set(e, EX_PERM, "group %u, which user %u, who wrote the image, has not",
 				       c->groups[i], g->uid);
+	/* In a user namespace of the job they are no power over anything else. */
+	if (own_user_ns)
+		return 0;
 	if (c->inh | c->prm | c->eff | c->amb)
 		return err_set(e, EX_PERM, "capabilities, but user %u wrote the image", g->uid);
 	if (c->securebits & ~(unsigned)SECBIT_KEEP_CAPS_)
@@ -173,7 +177,7 @@ static int creds_verify(struct restore *r, struct rproc *p, struct err *e)
 
 		ret = creds_get(p, &p->thr[i], &c, e);
 		if (ret == 0 && proc_untrusted(r))
-			ret = grant_check(&grant, &c, e);
+			ret = grant_check(&grant, &c, ns_of(r, p, NSK_USER) != NULL, e);
 		if (ret < 0 && e->code == EX_PERM) {
 			err_prefix(e, "thread %d: credentials exceed those of the image's owner", p->thr[i].tid);
 			err_hint(e, "restart with --trust if you know where the image comes from");
@@ -238,12 +242,36 @@ static int creds_read(struct creds *c, pid_t pid, pid_t tid, unsigned securebits
 	return 0;
 }
 
+int creds_take_ids(struct restore *r, struct rproc *p, struct err *e)
+{
+	AUTO_CREDS struct creds want = { 0 }, now = { 0 };
+	unsigned sb = (unsigned)prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
+	gid_t *groups;
+
+	if (creds_get(p, &p->thr[0], &want, e) < 0 || (r->own_ns && groups_as_seen(&want, e) < 0) ||
+	    creds_read(&now, p->t->pid, p->t->thr[0].tid, sb, e) < 0)
+		return -1;
+	/* All but the ids as it is now. */
+	groups = now.groups;
+	memcpy(now.uid, want.uid, sizeof now.uid);
+	memcpy(now.gid, want.gid, sizeof now.gid);
+	now.groups = want.groups;
+	now.ngroups = want.ngroups;
+	want = now;
+	now.groups = NULL;
+	free(groups);
+	if (creds_read(&now, p->t->pid, p->t->thr[0].tid, sb, e) < 0)
+		return -1;
+	return creds_diff(&want, &now) ? creds_apply(p, &now, &want, e) : 0;
+}
+
 static int creds_restore_thread(struct restore *r, struct rproc *p, struct rthread *th, struct err *e)
 {
 	AUTO_CREDS struct creds want = { 0 }, now = { 0 };
 	pid_t pid = p->t->pid, tid = p->t->thr[th->index].tid;
 	const char *diff;
-	long sb = prctl(PR_GET_SECUREBITS, 0, 0, 0, 0); /* the thread's are still those of its maker: ours */
+	/* The thread's are still those of its maker: ours, or those that a user namespace begins with. */
+	long sb = ns_of(r, p, NSK_USER) ? 0 : prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
 
 	if (creds_get(p, th, &want, e) < 0 || (r->own_ns && groups_as_seen(&want, e) < 0) ||
 	    creds_read(&now, pid, tid, (unsigned)sb, e) < 0)

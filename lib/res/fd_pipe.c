@@ -59,7 +59,7 @@ static int pipe_check(struct dump *d, struct dfile *f, struct err *e)
 	char path[PATH_MAX + 64];
 
 	if (is_named(f)) {
-		if (dump_path(f->p, f->link, path, sizeof path) || stat(path, &st) || st.st_ino != f->st.st_ino || st.st_dev != f->st.st_dev)
+		if (dump_path(d, f->p, f->p->ns[NSK_MNT] && !f->mnt, f->link, path, sizeof path) || stat(path, &st) || st.st_ino != f->st.st_ino || st.st_dev != f->st.st_dev)
 			return refuse(d, f->p, "fd %d: fifo %s was removed", f->fd, f->link);
 	}
 	if (f->lfd < 0)

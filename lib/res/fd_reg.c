@@ -68,9 +68,9 @@ static int reg_check(struct dump *d, struct dfile *f, struct err *e)
 			return refuse(d, f->p, "fd %d: deleted file %s cannot be read", f->fd, f->link);
 		return 0;
 	}
-	if (dump_path(f->p, f->link, path, sizeof path) || lstat(path, &st) || st.st_ino != f->st.st_ino ||
+	if (dump_path(d, f->p, f->p->ns[NSK_MNT] && !f->mnt, f->link, path, sizeof path) || lstat(path, &st) || st.st_ino != f->st.st_ino ||
 	    st.st_dev != f->st.st_dev) {
-		if (!dump_path(f->p, f->link, path, sizeof path) && !stat(path, &st) && st.st_ino == f->st.st_ino)
+		if (!dump_path(d, f->p, f->p->ns[NSK_MNT] && !f->mnt, f->link, path, sizeof path) && !stat(path, &st) && st.st_ino == f->st.st_ino)
 			return 0;
 		if (on_detached_mount(f))
 			return refuse(d, f->p, "fd %d: %s on a mount that is nowhere (open_tree, fsmount, lazy umount) is not supported",

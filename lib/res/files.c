@@ -15,6 +15,7 @@
 #include "res/fd_reg.h"
 #include "res/fd_tcp.h"
 #include "res/fd_unix.h"
+#include "res/ns_obj.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -214,6 +215,51 @@ struct dfile *files_adopt(struct dump *d, struct dproc *p, int fd, struct err *e
 	return f;
 }
 
+/* In p's own mount namespace, if its mount is one of those; what came from outside lies in the reference. */
+static void find_mount(struct dfile *f, const char *mountinfo)
+{
+	uint64_t id;
+	char want[32];
+
+	if (f->link[0] != '/' || fdinfo_num(f->info, "mnt_id", 10, &id))
+		return;
+	snprintf(want, sizeof want, "\n%llu ", (unsigned long long)id);
+	if (!strncmp(mountinfo, want + 1, strlen(want + 1)) || strstr(mountinfo, want))
+		f->mnt = f->p->ns[NSK_MNT];
+}
+
+static int find_mounts(struct dump *d, struct err *e)
+{
+	for (size_t i = 0; i < d->nprocs; i++) {
+		AUTO_BUF struct buf b = BUF_INIT;
+
+		if (!d->procs[i]->ns[NSK_MNT])
+			continue;
+		if (proc_read(&b, d->procs[i]->pid, "mountinfo", 64 << 20) || buf_failed(&b))
+			return err_sys(e, "pid %d: cannot read its mounts", d->procs[i]->vpid);
+		for (size_t k = 0; k < d->nfiles; k++)
+			if (d->files[k]->p == d->procs[i])
+				find_mount(d->files[k], buf_str(&b));
+	}
+	return 0;
+}
+
+/* What a restart can open in another mount namespace or make in another network namespace. */
+static void place_check(struct dump *d, struct dfile *f)
+{
+	static const char *const in_mnt[] = { "reg", "pipe", "dev", NULL };
+	bool ok = !f->mnt;
+
+	for (size_t i = 0; in_mnt[i] && !ok; i++)
+		ok = !strcmp(f->ops->type, in_mnt[i]);
+	if (!ok && strcmp(f->ops->type, "refused") && strcmp(f->ops->type, "special"))
+		refuse(d, f->p, "fd %d: %s (%s) in a mount namespace of its own", f->fd, f->link, f->ops->type);
+	if (S_ISSOCK(f->st.st_mode) && f->p->ns[NSK_NET])
+		refuse(d, f->p, "fd %d: %s in a network namespace of its own", f->fd, f->link);
+	if (!strcmp(f->ops->type, "mqueue") && f->p->ns[NSK_IPC])
+		refuse(d, f->p, "fd %d: POSIX message queue %s in an IPC namespace of its own", f->fd, f->link);
+}
+
 static int collect_proc(struct dump *d, struct dproc *p, struct fdtab *t, struct err *e)
 {
 	char path[64];
@@ -262,12 +308,15 @@ int files_check(struct dump *d, struct err *e)
 		if (!p->zombie && collect_proc(d, p, &d->fdtabs[i], e))
 			return err_prefix(e, "pid %d", p->vpid);
 	}
+	if (find_mounts(d, e))
+		return -1;
 	for (size_t i = 0; i < d->nfiles; i++) {
 		struct dfile *f = d->files[i];
 
 		for (size_t k = 0; fd_table[k] && !f->ops; k++)
 			if (fd_table[k]->match(f))
 				f->ops = fd_table[k];
+		place_check(d, f);
 		if (f->ops->check && f->ops->check(d, f, e))
 			return err_prefix(e, "pid %d: fd %d", f->p->vpid, f->fd);
 	}
@@ -285,6 +334,8 @@ int files_dump(struct dump *d, struct err *e)
 		rec_put_hex(b, "FLAGS", f->flags);
 		rec_put_i64(b, "POS", f->pos);
 		rec_put_str(b, "PATH", f->link);
+		if (f->mnt)
+			rec_put_u64(b, "MNT", f->mnt->id);
 		owner_dump(d, f);
 		if (f->ops->dump && f->ops->dump(d, f, e))
 			return err_prefix(e, "pid %d: fd %d", f->p->vpid, f->fd);

@@ -5,6 +5,7 @@
 #include "res/fd_ops.h"
 #include "res/fd_tcp.h"
 #include "res/fd_unix.h"
+#include "res/ns_obj.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -144,6 +145,29 @@ static int place(struct restore *r, struct rfile *f, int want, struct err *e)
 	return f->fd < 0 ? err_sys(e, "cannot place a descriptor above %d (RLIMIT_NOFILE)", r->fd_base) : 0;
 }
 
+struct opening { struct restore *r; struct rfile *f; };
+
+static int open_it(void *ctx, int *fd, struct err *e)
+{
+	struct opening *o = ctx;
+
+	if (o->f->ops->open(o->r, o->f, e))
+		return -1;
+	*fd = o->f->fd;
+	return 0;
+}
+
+/* Where its record says. */
+static int open_one(struct restore *r, struct rfile *f, struct err *e)
+{
+	struct opening o = { r, f };
+	uint64_t mnt;
+
+	if (rec_u64_or(&f->rec, "MNT", NS_MAX, 0, &mnt, e))
+		return -1;
+	return mnt ? ns_open(r, mnt, open_it, &o, &f->fd, e) : f->ops->open(r, f, e);
+}
+
 int files_open_all(struct restore *r, struct err *e)
 {
 	AUTO_FREE int *want = malloc((r->nfiles + 1) * sizeof *want);
@@ -161,7 +185,7 @@ int files_open_all(struct restore *r, struct err *e)
 	for (size_t i = 0; i < r->nfiles; i++) {
 		struct rfile *f = &r->files[i];
 
-		if (f->fd < 0 && f->ops->open(r, f, e))
+		if (f->fd < 0 && open_one(r, f, e))
 			return err_prefix(e, "file %u", f->id);
 		if (place(r, f, want[f->id], e))
 			return err_prefix(e, "file %u", f->id);

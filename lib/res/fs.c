@@ -6,6 +6,8 @@
  * On restart the restorer opens the directory, with the rights of the image's owner where those are less than its own, and the
  * process goes there through /proc/RESTORER/fd: a name is never looked up with rights that its writer has not. */
 #include "res/borrow.h"
+#include "res/fs.h"
+#include "res/ns_obj.h"
 #include "res/proc_ops.h"
 #include "common/cleanup.h"
 
@@ -29,23 +31,27 @@ static int link_of(const struct dproc *p, const char *what, char *out, struct er
 	return 0;
 }
 
-int dump_path(const struct dproc *p, const char *link, char *out, size_t n)
+int dump_path(const struct dump *d, const struct dproc *p, bool outside, const char *link, char *out, size_t n)
 {
 	char root[PATH_MAX];
 
+	if (outside && d->own_ns && d->nsinit)
+		return (size_t)snprintf(out, n, "/proc/%d/root%s", d->nsinit, link) < n ? 0 : -1;
+	if (outside)
+		return (size_t)snprintf(out, n, "%s", link) < n ? 0 : -1;
 	if (link_of(p, "root", root, NULL) || !root[1])
 		return (size_t)snprintf(out, n, "/proc/%d/root%s", p->pid, link) < n ? 0 : -1;
 	return (size_t)snprintf(out, n, "%s", link) < n ? 0 : -1;
 }
 
 /* Does `link` still lead to what the process has as `what`? */
-static bool leads_there(const struct dproc *p, const char *what, const char *link)
+static bool leads_there(const struct dump *d, const struct dproc *p, const char *what, const char *link)
 {
 	char path[64], seen[PATH_MAX + 64];
 	struct stat have, named;
 
 	snprintf(path, sizeof path, "/proc/%d/%s", p->pid, what);
-	return link[0] == '/' && !stat(path, &have) && !dump_path(p, link, seen, sizeof seen) && !stat(seen, &named) &&
+	return link[0] == '/' && !stat(path, &have) && !dump_path(d, p, false, link, seen, sizeof seen) && !stat(seen, &named) &&
 	       named.st_dev == have.st_dev && named.st_ino == have.st_ino;
 }
 
@@ -57,9 +63,9 @@ static int fs_check(struct dump *d, struct dproc *p, struct err *e)
 		return 0;
 	if (link_of(p, "cwd", cwd, e) || link_of(p, "root", root, e))
 		return -1;
-	if (root[1] && !leads_there(p, "root", root))
+	if (root[1] && !leads_there(d, p, "root", root))
 		return refuse(d, p, "its root directory %s has lost its name", root);
-	if (!leads_there(p, "cwd", cwd))
+	if (!leads_there(d, p, "cwd", cwd))
 		refuse(d, p, "its working directory %s has lost its name (removed, renamed or mounted over)", cwd);
 	return 0;
 }
@@ -132,6 +138,8 @@ static int fs_verify(struct restore *r, struct rproc *p, struct err *e)
 	const char *cwd, *root;
 	AUTO_FD int c = -1, o = -1;
 
+	if (ns_of(r, p, NSK_MNT))
+		return fs_get(r, p, &cwd, &root, e);
 	if (fs_get(r, p, &cwd, &root, e) || (c = open_dir(r, "working", cwd, e)) < 0)
 		return -1;
 	return root && (o = open_dir(r, "root", root, e)) < 0 ? -1 : 0;
@@ -156,12 +164,34 @@ static int fs_restore(struct restore *r, struct rproc *p, struct err *e)
 	const char *cwd, *root;
 	AUTO_FD int c = -1, o = -1;
 
+	if (ns_of(r, p, NSK_MNT))
+		return 0; /* ns_enter.c */
 	if (fs_get(r, p, &cwd, &root, e) || (c = open_dir(r, "working", cwd, e)) < 0 || go(p, "chdir", SYS_chdir, c, cwd, e))
 		return -1;
 	/* The root last: /proc may be out of reach behind it. */
 	if (root && ((o = open_dir(r, "root", root, e)) < 0 || go(p, "chroot", SYS_chroot, o, root, e)))
 		return -1;
 	return 0;
+}
+
+struct dir_at { struct restore *r; const char *what, *path; };
+
+static int open_at(void *ctx, int *fd, struct err *e)
+{
+	struct dir_at *a = ctx;
+
+	*fd = open_dir(a->r, a->what, a->path, e);
+	return *fd < 0 ? -1 : 0;
+}
+
+int fs_open(struct restore *r, struct rproc *p, int *c, int *o, struct err *e)
+{
+	const struct rns *n = ns_of(r, p, NSK_MNT);
+	struct dir_at cwd = { r, "working", NULL }, root = { r, "root", NULL };
+
+	if (fs_get(r, p, &cwd.path, &root.path, e) || ns_open(r, n ? n->id : 0, open_at, &cwd, c, e))
+		return -1;
+	return root.path ? ns_open(r, n ? n->id : 0, open_at, &root, o, e) : 0;
 }
 
 const struct res_ops res_fs = {

@@ -32,6 +32,7 @@ struct dmm {
 };
 struct mfile {                         /* a file that is mapped */
 	uint64_t dev, ino; char *path; bool deleted, write;
+	const struct dns *mnt;                 /* the mount namespace of p's own where the path leads to it, NULL: the reference */
 	struct dproc *p; struct proc_map *m;   /* one of its mappings */
 	struct stat st; int fd;                /* fd: content of a deleted file, or -1 */
 };

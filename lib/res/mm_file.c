@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "res/fd_reg.h"
 #include "res/mm_flags.h"
+#include "res/ns_obj.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -16,11 +17,24 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
-static int stat_of(struct dproc *p, const struct proc_map *m, struct stat *st)
+/* Does the path lead to that inode, in p's own mount namespace (*mnt) or in the reference, where p may have begun? */
+static bool leads_to(struct dump *d, struct dproc *p, const char *name, uint64_t ino, struct stat *st, const struct dns **mnt)
 {
 	char path[PATH_MAX + 64];
 
-	if (m->path[0] == '/' && !m->deleted && !dump_path(p, m->path, path, sizeof path) && !stat(path, st) && st->st_ino == m->inode)
+	*mnt = p->ns[NSK_MNT];
+	if (!dump_path(d, p, false, name, path, sizeof path) && !stat(path, st) && st->st_ino == ino)
+		return true;
+	*mnt = NULL;
+	return p->ns[NSK_MNT] && !dump_path(d, p, true, name, path, sizeof path) && !stat(path, st) && st->st_ino == ino;
+}
+
+static int stat_of(struct dump *d, struct dproc *p, const struct proc_map *m, struct stat *st, const struct dns **mnt)
+{
+	char path[PATH_MAX + 64];
+
+	*mnt = NULL;
+	if (m->path[0] == '/' && !m->deleted && leads_to(d, p, m->path, m->inode, st, mnt))
 		return 0;
 	/* Needs CAP_CHECKPOINT_RESTORE; works for files without name too. */
 	snprintf(path, sizeof path, "/proc/%d/map_files/%llx-%llx", p->pid, (unsigned long long)m->start,
@@ -111,7 +125,7 @@ int mfile_get(struct dump *d, struct dproc *p, struct proc_map *m, uint32_t *id,
 	if (!f->path)
 		return err_set(e, EX_FAILED, "out of memory");
 	*id = (uint32_t)d->nmfiles;
-	if (stat_of(p, m, &f->st)) {
+	if (stat_of(d, p, m, &f->st, &f->mnt)) {
 		memset(&f->st, 0, sizeof f->st);
 		f->st.st_mode = S_IFREG | 0600;
 		f->st.st_uid = geteuid();
@@ -138,7 +152,6 @@ int mfile_exe(struct dump *d, struct dproc *p, uint32_t *id, struct err *e)
 {
 	char path[PATH_MAX], link[64];
 	struct stat st, named;
-	char full[PATH_MAX + 64];
 
 	snprintf(link, sizeof link, "/proc/%d/exe", p->pid);
 	if (stat(link, &st) || proc_readlink(p->pid, "exe", path, sizeof path) < 0)
@@ -157,7 +170,7 @@ int mfile_exe(struct dump *d, struct dproc *p, uint32_t *id, struct err *e)
 	f->p = p;
 	f->path = strdup(path);
 	*id = (uint32_t)d->nmfiles;
-	f->deleted = st.st_nlink == 0 || dump_path(p, path, full, sizeof full) || stat(full, &named) || named.st_ino != st.st_ino;
+	f->deleted = st.st_nlink == 0 || !leads_to(d, p, path, st.st_ino, &named, &f->mnt);
 	if (f->deleted) {
 		f->fd = open(link, O_RDONLY | O_CLOEXEC);
 		if (f->fd < 0)
@@ -175,6 +188,8 @@ int mfiles_dump(struct dump *d, struct buf *out, struct err *e)
 		rec_begin(out, "map");
 		rec_put_u64(out, "ID", i + 1);
 		rec_put_str(out, "PATH", f->path);
+		if (f->mnt)
+			rec_put_u64(out, "MNT", f->mnt->id);
 		rec_put_hex(out, "DEV", f->dev);
 		rec_put_u64(out, "INO", f->ino);
 		rec_put_u64(out, "SIZE", (uint64_t)f->st.st_size);
@@ -225,16 +240,36 @@ static int check_same(struct restore *r, const struct rec *rec, const char *path
 	return 0;
 }
 
+struct named { const char *path; bool write; };
+
+static int open_named(void *ctx, int *fd, struct err *e)
+{
+	struct named *n = ctx;
+
+	*fd = open(n->path, (n->write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
+	if (*fd < 0 && n->write && (errno == EACCES || errno == EPERM || errno == EROFS))
+		*fd = open(n->path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+	if (*fd >= 0)
+		return 0;
+	err_sys(e, "cannot open %s, which the job has mapped", n->path);
+	if (e->sys == ENOENT) {
+		e->code = EX_MISFIT;
+		err_hint(e, "if it lies elsewhere on this node, say so with -L OLD=NEW");
+	}
+	return -1;
+}
+
 static int open_one(struct restore *r, const struct rec *rec, size_t i, struct err *e)
 {
 	const char *path;
 	char to[PATH_MAX], name[32];
-	uint64_t write, ghost, mode, uid, gid;
+	uint64_t write, ghost, mode, uid, gid, mnt;
 	int fd;
 
 	if (rec_str(rec, "PATH", &path, e) || rec_u64_or(rec, "WRITE", 1, 0, &write, e) ||
 	    rec_u64_or(rec, "GHOST", 1, 0, &ghost, e) || rec_u64(rec, "MODE", UINT32_MAX, &mode, e) ||
-	    rec_u64_or(rec, "UID", UINT32_MAX, 0, &uid, e) || rec_u64_or(rec, "GID", UINT32_MAX, 0, &gid, e))
+	    rec_u64_or(rec, "UID", UINT32_MAX, 0, &uid, e) || rec_u64_or(rec, "GID", UINT32_MAX, 0, &gid, e) ||
+	    rec_u64_or(rec, "MNT", NS_MAX, 0, &mnt, e))
 		return -1;
 	if (path[0] != '/')
 		return err_set(e, EX_BAD_IMAGE, "path \"%s\" is not absolute", path);
@@ -251,20 +286,13 @@ static int open_one(struct restore *r, const struct rec *rec, size_t i, struct e
 		fd = open(proc, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 		close(rw);
 	} else {
-		if (restore_path(r, path, to, e))
+		struct named n = { to, write };
+
+		if (restore_path(r, path, to, e) || ns_open(r, mnt, open_named, &n, &fd, e))
 			return -1;
-		fd = open(to, (write ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOCTTY);
-		if (fd < 0 && write && (errno == EACCES || errno == EPERM || errno == EROFS))
-			fd = open(to, O_RDONLY | O_CLOEXEC | O_NOCTTY);
 	}
-	if (fd < 0) {
-		err_sys(e, "cannot open %s, which the job has mapped", path);
-		if (e->sys == ENOENT) {
-			e->code = EX_MISFIT;
-			err_hint(e, "if it lies elsewhere on this node, say so with -L OLD=NEW");
-		}
-		return -1;
-	}
+	if (fd < 0)
+		return err_sys(e, "cannot open %s again", path);
 	r->mfiles[i].ghost = ghost;
 	r->mfiles[i].fd = restore_high_fd(r, fd);
 	if (r->mfiles[i].fd < 0)

@@ -1,11 +1,11 @@
-/* ns: namespaces, and what tasks may share in unusual ways. Nothing of it is restored (yet): what is not as after a plain
- * fork or pthread_create is refused by name.
+/* ns: which namespaces a process is in (ns_obj.h), and what tasks may share in unusual ways: what is not as after a plain fork or
+ * pthread_create is refused by name.
  *
- * A job normally lives in our own namespaces. One that xrestart put into namespaces of its own (d->own_ns) lives in
- * those of its first process.
+ * Record: TYPE="namespaces" [USER= PID= NET= IPC= UTS= CGROUP= TIME= MNT=id], of a process that is not in the job's reference for all of them.
  *
  * Sharing of memory, descriptor table, fs state or signal handlers between processes (clone(2) without CLONE_THREAD) is
  * found by sorting the processes with kcmp(2), which orders as well as it compares. */
+#include "res/ns_obj.h"
 #include "res/proc_ops.h"
 #include "common/cleanup.h"
 
@@ -17,13 +17,6 @@
 
 enum { KCMP_VM_ = 1, KCMP_FILES_ = 2, KCMP_FS_ = 3, KCMP_SIGHAND_ = 4, LINK_MAX_ = 64 };
 
-static const struct { const char *name, *what; } spaces[] = {
-	{ "cgroup", "cgroup" }, { "ipc", "IPC" }, { "mnt", "mount" }, { "net", "network" }, { "pid", "PID" },
-	{ "pid_for_children", "PID (for its children)" }, { "time", "time" },
-	{ "time_for_children", "time (for its children)" }, { "user", "user" }, { "uts", "UTS" },
-};
-enum { NSPACES = sizeof spaces / sizeof spaces[0], TIME = 6, TIME_FOR_CHILDREN = 7 };
-
 static const struct { int type; const char *what; } shares[] = {
 	{ KCMP_VM_, "memory (CLONE_VM)" },
 	{ KCMP_FILES_, "the descriptor table (CLONE_FILES)" },
@@ -33,12 +26,12 @@ static const struct { int type; const char *what; } shares[] = {
 enum { NSHARES = sizeof shares / sizeof shares[0] };
 
 /* "" when this kernel has no such namespace. dir is "/proc/PID" or "/proc/PID/task/TID". */
-static int space_read(const char *dir, size_t i, char out[LINK_MAX_])
+static int space_read(const char *dir, const char *name, char out[LINK_MAX_])
 {
 	char path[96];
 	ssize_t n;
 
-	snprintf(path, sizeof path, "%s/ns/%s", dir, spaces[i].name);
+	snprintf(path, sizeof path, "%s/ns/%s", dir, name);
 	n = readlink(path, out, LINK_MAX_ - 1);
 	if (n < 0 && errno != ENOENT)
 		return -1;
@@ -46,41 +39,26 @@ static int space_read(const char *dir, size_t i, char out[LINK_MAX_])
 	return 0;
 }
 
-/* What the namespaces of every member must be. Read again for each checkpoint, at its first process. */
-static char reference[NSPACES][LINK_MAX_];
-
-static int reference_read(struct dump *d, const struct dproc *first, struct err *e)
-{
-	char dir[64];
-
-	snprintf(dir, sizeof dir, "/proc/%d", d->own_ns ? (d->nsinit ? d->nsinit : d->procs[0]->pid) : getpid());
-	for (size_t i = 0; i < NSPACES; i++)
-		if (space_read(dir, i, reference[i]) < 0)
-			return err_sys(e, "%s/ns/%s", dir, spaces[i].name);
-	/* The clocks may be the job's own, as long as all have the same: clocks.c. */
-	snprintf(dir, sizeof dir, "/proc/%d", first->pid);
-	for (size_t i = TIME; i <= TIME_FOR_CHILDREN; i++)
-		if (space_read(dir, TIME, reference[i]) < 0)
-			return err_sys(e, "%s/ns/%s", dir, spaces[i].name);
-	return 0;
-}
-
 static int spaces_check(struct dump *d, struct dproc *p, struct err *e)
 {
-	char dir[64], own[LINK_MAX_];
+	static const char *const children[][2] = { { "pid", "pid_for_children" }, { "time", "time_for_children" } };
+	char dir[64], own[LINK_MAX_], theirs[LINK_MAX_];
 
+	for (int k = 0; k < NSK_COUNT; k++)
+		if (p->ns[k] && !ns_table[k])
+			refuse(d, p, "%s namespace of its own ([%llu])", ns_kind_name((enum ns_kind)k), (unsigned long long)p->ns[k]->ino);
 	snprintf(dir, sizeof dir, "/proc/%d", p->pid);
-	for (size_t i = 0; i < NSPACES; i++) {
-		if (space_read(dir, i, own) < 0)
-			return err_sys(e, "%s/ns/%s", dir, spaces[i].name);
-		if (strcmp(own, reference[i]) != 0)
-			refuse(d, p, "%s namespace of its own (%s)", spaces[i].what, own);
+	for (size_t i = 0; i < sizeof children / sizeof children[0]; i++) {
+		if (space_read(dir, children[i][0], own) < 0 || space_read(dir, children[i][1], theirs) < 0)
+			return err_sys(e, "%s/ns", dir);
+		if (strcmp(own, theirs))
+			refuse(d, p, "another %s namespace for its children (%s)", children[i][0], theirs[0] ? theirs : "made, still empty");
 	}
 	return 0;
 }
 
 /* A thread has namespaces of its own only after unshare(2) or setns(2): of these kinds. */
-static const size_t per_thread[] = { 1, 2, 3, 9 }; /* ipc, mnt, net, uts */
+static const char *const per_thread[] = { "ipc", "mnt", "net", "uts", "cgroup" };
 enum { NPER_THREAD = sizeof per_thread / sizeof per_thread[0] };
 
 static int threads_check(struct dump *d, struct dproc *p, struct err *e)
@@ -93,9 +71,12 @@ static int threads_check(struct dump *d, struct dproc *p, struct err *e)
 			if (space_read(dir, per_thread[i], t ? own : ref[i]) < 0)
 				return err_sys(e, "%s/ns", dir);
 			if (t && strcmp(own, ref[i]) != 0)
-				refuse(d, p, "thread %d: %s namespace of its own (%s)", p->thr[t].vtid,
-				       spaces[per_thread[i]].what, own);
+				refuse(d, p, "thread %d: %s namespace of its own (%s)", p->thr[t].vtid, per_thread[i], own);
 		}
+		/* Ids are taken before a process enters its user namespace, for all of its threads. */
+		if (t && p->ns[NSK_USER] && (memcmp(p->thr[t].status.uid, p->thr[0].status.uid, sizeof p->thr[0].status.uid) ||
+					    memcmp(p->thr[t].status.gid, p->thr[0].status.gid, sizeof p->thr[0].status.gid)))
+			refuse(d, p, "thread %d: user or group ids of its own in a user namespace", p->thr[t].vtid);
 	}
 	return 0;
 }
@@ -148,11 +129,41 @@ static struct dproc *first_living(struct dump *d)
 	return NULL;
 }
 
+static int objects_check(struct dump *d, struct err *e)
+{
+	for (size_t i = 0; i < d->ns->n; i++) {
+		struct dns *n = d->ns->v[i];
+		const struct ns_ops *o = ns_table[n->kind];
+
+		if (o && o->check && o->check(d, n, e))
+			return err_prefix(e, "%s namespace", o->what);
+	}
+	return 0;
+}
+
+static int ns_dump_proc(struct dump *d, struct dproc *p, struct err *e)
+{
+	bool any = false;
+
+	(void)d;
+	(void)e;
+	for (int k = 0; k < NSK_COUNT; k++)
+		any |= p->ns[k] != NULL;
+	if (!any)
+		return 0;
+	rec_begin(&p->out, "namespaces");
+	for (int k = 0; k < NSK_COUNT; k++)
+		if (p->ns[k])
+			rec_put_u64(&p->out, ns_key(k), p->ns[k]->id);
+	rec_end(&p->out);
+	return 0;
+}
+
 static int ns_check(struct dump *d, struct dproc *p, struct err *e)
 {
 	if (p->zombie)
 		return 0;
-	if (p == first_living(d) && (reference_read(d, p, e) < 0 || all_sharing_check(d, e) < 0))
+	if (p == first_living(d) && (objects_check(d, e) < 0 || all_sharing_check(d, e) < 0))
 		return -1;
 	if (spaces_check(d, p, e) < 0 || (p->nthr > 1 && threads_check(d, p, e) < 0))
 		return -1;
@@ -170,4 +181,5 @@ static int ns_check(struct dump *d, struct dproc *p, struct err *e)
 const struct res_ops res_ns = {
 	.name = "ns",
 	.check = ns_check,
+	.dump = ns_dump_proc,
 };

@@ -4,12 +4,13 @@
  * The order of the table (late() goes through it backwards, see cr/restart.c):
  *
  *     unsupported, ns, clocks, ctty, umask, fs, sigaction, procfs, rlimit, comm, sched, seccomp, creds, keyring, prctl, thread,
- *     locks, sysv, sigpending, posix_timer, itimer, pidfd, uring
+ *     locks, sysv, sigpending, posix_timer, itimer, pidfd, uring, ns_enter
  *
  * restore_thread(): scheduling needs the restorer's credentials, so it comes before creds (as oom_score_adj and raised
  * hard limits do: those are set in restore(), before any restore_thread()). A seccomp filter may need CAP_SYS_ADMIN of the
  * thread, so it comes before creds too; nothing is filtered while the tracer suspends it. A change of credentials
  * clears pdeathsig and dumpable, so prctl comes after. rseq is the last call of thread.
+ * restore() of ns_enter comes last: in a user namespace of its own a process has no right over anything outside.
  * Keys belong to who makes them, so keyring comes after creds.
  * late(): sigpending empties the queues, fills them, and has the timers armed, which may add their own at once (in one
  * function: no other order would do); dumpable and MDWE (prctl) and then the limits come last, so that they hinder nobody. */
@@ -20,6 +21,7 @@
 
 extern const struct res_ops res_unsupported;  /* unsupported.c: what cannot be restored, refused by name */
 extern const struct res_ops res_ns;           /* ns.c: namespaces, and what processes or threads share unusually */
+extern const struct res_ops res_ns_enter;     /* ns_enter.c: into namespaces of their own */
 extern const struct res_ops res_member_group; /* member_group.c: no group below the job's */
 extern const struct res_ops res_umask;
 extern const struct res_ops res_fs;           /* fs.c: working and root directory */
@@ -44,8 +46,6 @@ extern const struct res_ops res_pidfd;        /* fd_pidfd.c: processes take thei
 /* TYPE names of all records that these write, NULL-terminated. */
 extern const char *const res_proc_types[];
 
-/* Before the job's first process is made, in the restorer: from here on its children may have clocks of their own. */
-int clocks_make(struct restore *r, struct err *e);
 /* The late part of timers: sigpending calls them. */
 int posix_timer_arm(struct rproc *p, struct err *e);
 int itimer_arm(struct rproc *p, struct err *e);

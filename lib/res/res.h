@@ -23,6 +23,7 @@
 #include "common/progress.h"
 #include "common/rec.h"
 #include "image/image.h"
+#include "res/ns_run.h"
 #include "tracee/tracee.h"
 #include <limits.h>
 #include <stdbool.h>
@@ -65,6 +66,7 @@ struct dproc {
 	struct remote *rem;            /* the leader, during dump() */
 	struct buf out;                /* records of member task_PID */
 	struct dmm *mm;                /* its mappings and which pages are saved: mm.h */
+	struct dns *ns[NSK_COUNT];     /* namespaces of its own, NULL: the reference's: ns_obj.h */
 };
 
 /* An open file description, found by kcmp(2); held by at least one process of the job. */
@@ -79,6 +81,7 @@ struct dfile {
 	char *info;                    /* /proc/PID/fdinfo/FD */
 	const struct fd_ops *ops;
 	unsigned std;                  /* bit 0, 1, 2: somebody has it as that number */
+	const struct dns *mnt;         /* the mount namespace of p's own that it is in, NULL: none, or it has no name */
 	struct dfile *next_hash;
 };
 
@@ -102,6 +105,7 @@ struct dump {
 	const struct cgroup_set *job_groups; /* those of the job, NULL: it has none */
 	pid_t above;                   /* who started the job's supervisor, 0: not known */
 	pid_t nsinit;                  /* its first process, not a member; 0 */
+	struct dns_world *ns;          /* namespaces of members: ns_obj.h */
 	struct dump_keys *keys;        /* those met so far: keyring.c */
 	struct unix_world *unixs;      /* what is known of unix sockets: fd_unix.c */
 	struct tcp_world *tcp;         /* of TCP sockets: fd_tcp.c */
@@ -116,8 +120,9 @@ struct dump {
 /* Adds a line to the list of what prevents the checkpoint. Never fails; returns 0 so that checks read well. */
 int refuse(struct dump *d, const struct dproc *p, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 /* A name by which we find the file that /proc calls `link` for p. Such links are told from our root when p only has a root
- * of its own (chroot), and from its own root when it is in another mount namespace. -1: too long. */
-int dump_path(const struct dproc *p, const char *link, char *out, size_t n);
+ * of its own (chroot), and from its own root when it is in another mount namespace. outside: the file is one of the reference mount namespace,
+ * where p is not. -1: too long. */
+int dump_path(const struct dump *d, const struct dproc *p, bool outside, const char *link, char *out, size_t n);
 /* The same for what may be gone in a moment: when there are only such reasons, the job goes on for that moment, and the checkpoint
  * is tried again. */
 int refuse_for_now(struct dump *d, const struct dproc *p, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
@@ -190,6 +195,8 @@ struct restore {
 	struct rmfile *mfiles; size_t nmfiles;  /* [id-1]; mm_file.c */
 	struct rshm *shm; size_t nshm;          /* [id-1]; mm_shm.c */
 	struct restore_keys *keys;              /* keyring_restore.c */
+	struct restore_ns *ns;                  /* namespaces of members: ns_obj.h; NULL: none */
+	int (*enter)(void *ctx, bool born_inside); void *enter_ctx; /* a child of ours goes into the job's control groups (cr.h) */
 	struct sysv_restore *sysv;              /* System V objects: sysv.h; NULL: none */
 	uint64_t boot;                 /* address of the boot area in every process */
 	uint64_t temp, temp_len;       /* where shared memory objects wait at, in every new process */

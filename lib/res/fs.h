@@ -1,0 +1,11 @@
+/* fs: what fs.c has for processes that go into another mount namespace (ns_enter.c). */
+#ifndef XOS_FS_H
+#define XOS_FS_H
+
+#include "res/res.h"
+
+/* Descriptors (O_PATH, the caller's) of p's working directory and of its root directory (-1: that of its mount namespace), opened in its mount
+ * namespace. */
+int fs_open(struct restore *r, struct rproc *p, int *cwd, int *root, struct err *e);
+
+#endif

@@ -1,0 +1,92 @@
+/* ns_obj: the namespaces that members have of their own, namespaces(7). Each kind is one file, ns_KIND.c, with its check, dump,
+ * verify and build side by side, and one line in ns_table.
+ *
+ * The job's reference is the set of namespaces that a restart will find: ours, or those that xrestart made for the job (d->own_ns). What a member has
+ * otherwise is an object here. Objects that only a descriptor or a child namespace keeps are found through them: parents and owners.
+ *
+ * Member `namespaces` (absent: there are none), in this order: TYPE="ns" ID= KIND= [USER=id of the user namespace that owns it] ...: user namespaces
+ * first, parents before children; after each, the records of its content, each with NS=id. In task_PID: TYPE="namespaces" [USER= MNT= ...=id].
+ *
+ * Restart: user namespaces and what they own are made by children of the restorer that leave a descriptor of it and end; processes enter when all
+ * that needs the restorer's own rights is done to them (ns_enter.c). */
+#ifndef XOS_NS_OBJ_H
+#define XOS_NS_OBJ_H
+
+#include "res/ns_run.h"
+#include "res/res.h"
+
+enum { NS_MAX = 4096, NS_RECORDS_MAX = 1 << 20 };
+
+struct dns {
+	uint32_t id;                   /* from 1, in the order of the records */
+	enum ns_kind kind;
+	dev_t dev; ino_t ino;
+	int fd;                        /* ours */
+	struct dns *user;              /* owner, for user and PID namespaces: the parent too; NULL: the reference */
+	struct dns *parent;            /* of PID and user namespaces */
+	struct dproc *p;               /* a member that lives in it, NULL: none */
+	uid_t owner;                   /* of a user namespace: who made it */
+};
+struct dns_world {
+	struct dns **v; size_t n;
+	int reference[NSK_COUNT];      /* descriptors; -1: this kernel has no such kind */
+	dev_t ref_dev[NSK_COUNT]; ino_t ref_ino[NSK_COUNT];
+	bool user_is_ours;             /* we are in the reference user namespace */
+};
+
+struct rns {
+	uint32_t id;
+	enum ns_kind kind;
+	struct rec rec;                /* TYPE="ns" */
+	struct rns *user;
+	int fd;                        /* -1: not made */
+	bool complete;                 /* a mount namespace: nothing of its making is left in it */
+};
+struct restore_ns {
+	struct rec_list list;          /* member `namespaces` */
+	struct rns *v; size_t n;
+};
+
+struct ns_ops {
+	enum ns_kind kind;
+	const char *what;              /* "UTS": for messages */
+	/* Adds refusals. All members stand. May be NULL. */
+	int (*check)(struct dump *d, struct dns *n, struct err *e);
+	/* Adds fields to the record that is open in out; content records come after it in dump_content. */
+	int (*dump)(struct dump *d, struct dns *n, struct buf *out, struct err *e);
+	int (*dump_content)(struct dump *d, struct dns *n, struct buf *out, struct err *e);
+	int (*verify)(struct restore *r, struct rns *n, struct err *e);
+	/* In a child of the restorer that is in n->user and has just made the namespace. Not for user namespaces. */
+	int (*build)(struct restore *r, struct rns *n, struct err *e);
+};
+extern const struct ns_ops *const ns_table[NSK_COUNT]; /* by kind; NULL: not supported */
+
+/* ---- checkpoint ---- */
+/* Finds all objects; before descriptors and mappings are looked at. */
+int ns_collect(struct dump *d, struct err *e);
+void ns_dump_free(struct dump *d);
+bool ns_needed(const struct dump *d);                      /* is there any? */
+int ns_dump(struct dump *d, struct buf *out, struct err *e); /* text of member `namespaces` */
+/* Where ns_run finds n, with its owner's user namespace. */
+void ns_place_of(const struct dump *d, const struct dns *n, struct ns_place *at);
+
+/* ---- restart ---- */
+int ns_parse(struct restore *r, struct err *e);    /* records; before descriptors are parsed */
+int ns_make(struct restore *r, struct err *e);     /* all but what needs members; before files are opened */
+int ns_complete(struct restore *r, struct err *e); /* when all processes exist */
+void ns_restore_free(struct restore *r);
+struct rns *ns_find(struct restore *r, uint64_t id, enum ns_kind kind);
+const char *ns_key(enum ns_kind k); /* "USER", "MNT", ...: field of records that name one */
+/* Runs fn in a child of ours that is in that mount namespace, as who owns it, and takes the descriptor that it opens; mnt 0: runs it here. fn
+ * changes nothing else of ours. */
+int ns_open(struct restore *r, uint64_t mnt, int (*fn)(void *ctx, int *fd, struct err *e), void *ctx, int *fd, struct err *e);
+/* Is p's record sound? */
+int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e);
+/* ns_user.c: in its parent. */
+int ns_user_make(struct rns *n, struct err *e);
+/* The object of that kind that p lives in, NULL: the reference. */
+struct rns *ns_of(struct restore *r, const struct rproc *p, enum ns_kind kind);
+/* Where a child of the restorer finds n's owner: with as. */
+void ns_place_owner(const struct rns *n, struct ns_place *at);
+
+#endif

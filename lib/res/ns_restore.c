@@ -1,0 +1,251 @@
+/* ns_restore: namespaces of members on restart; see ns_obj.h. */
+#include "res/ns_obj.h"
+#include "res/proc_ops.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+
+#include <fcntl.h>
+#include <sched.h>
+#include <string.h>
+
+static const char *const keys[NSK_COUNT] = {
+	[NSK_USER] = "USER", [NSK_PID] = "PID", [NSK_NET] = "NET", [NSK_IPC] = "IPC", [NSK_UTS] = "UTS", [NSK_CGROUP] = "CGROUP",
+	[NSK_TIME] = "TIME", [NSK_MNT] = "MNT",
+};
+
+const char *ns_key(enum ns_kind k) { return keys[k]; }
+
+/* ---- the records ---- */
+
+static int kind_of(const struct rec *rec, enum ns_kind *out, struct err *e)
+{
+	const char *s;
+
+	if (rec_str(rec, "KIND", &s, e))
+		return -1;
+	for (int k = 0; k < NSK_COUNT; k++)
+		if (ns_table[k] && !strcmp(s, ns_kind_name(k))) {
+			*out = k;
+			return 0;
+		}
+	return err_set(e, EX_BAD_IMAGE, "line %zu: namespaces of kind \"%s\" are not known", rec->line, s);
+}
+
+static int parse_one(struct restore *r, const struct rec *rec, struct err *e)
+{
+	struct restore_ns *w = r->ns;
+	struct rns *n = &w->v[w->n];
+	uint64_t id, user;
+
+	*n = (struct rns){ .rec = *rec, .fd = -1 };
+	if (rec_u64(rec, "ID", NS_MAX, &id, e) || kind_of(rec, &n->kind, e) || rec_u64_or(rec, "USER", NS_MAX, 0, &user, e))
+		return -1;
+	if (id != w->n + 1)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: ID out of order", rec->line);
+	n->id = (uint32_t)id;
+	n->user = user ? ns_find(r, user, NSK_USER) : NULL;
+	if (user && !n->user)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: USER names no user namespace before it", rec->line);
+	if (!n->user && n->kind != NSK_USER && proc_untrusted(r)) {
+		err_set(e, EX_PERM, "a %s namespace that user %u, who wrote the image, could not have made", ns_table[n->kind]->what, r->o->image_owner);
+		err_hint(e, "restart with --trust if you know where the image comes from");
+		return -1;
+	}
+	w->n++;
+	return 0;
+}
+
+static int parse_records(struct restore *r, struct err *e)
+{
+	struct restore_ns *w = r->ns;
+	struct rec rec;
+	uint64_t id;
+
+	for (size_t i = 0; i < w->list.n; i++) {
+		rec_list_get(&w->list, i, &rec);
+		if (!strcmp(rec_type(&rec), "ns")) {
+			if (parse_one(r, &rec, e))
+				return -1;
+			continue;
+		}
+		/* Content: of the namespace before it. */
+		if (rec_u64(&rec, "NS", NS_MAX, &id, e))
+			return -1;
+		if (!w->n || id != w->n || !ns_table[w->v[w->n - 1].kind]->dump_content)
+			return err_set(e, EX_BAD_IMAGE, "line %zu: record \"%s\" belongs to no namespace", rec.line, rec_type(&rec));
+	}
+	return 0;
+}
+
+int ns_parse(struct restore *r, struct err *e)
+{
+	const struct image_member *m = image_find(r->img, "namespaces");
+	struct restore_ns *w;
+
+	if (!m)
+		return 0;
+	w = r->ns = calloc(1, sizeof *r->ns);
+	if (!w)
+		return err_set(e, EX_FAILED, "out of memory");
+	if (!m->text)
+		return err_set(e, EX_BAD_IMAGE, "namespaces: no text");
+	if (rec_list_parse(&w->list, m->text, m->size, NS_RECORDS_MAX, e))
+		return err_prefix(e, "namespaces");
+	w->v = calloc(w->list.n < NS_MAX ? w->list.n + 1 : NS_MAX + 1, sizeof *w->v);
+	if (!w->v)
+		return err_set(e, EX_FAILED, "out of memory");
+	if (parse_records(r, e))
+		return err_prefix(e, "namespaces");
+	for (size_t i = 0; i < w->n; i++) {
+		const struct ns_ops *o = ns_table[w->v[i].kind];
+
+		if (o->verify && o->verify(r, &w->v[i], e))
+			return err_prefix(e, "%s namespace %u", o->what, w->v[i].id);
+	}
+	return 0;
+}
+
+struct rns *ns_find(struct restore *r, uint64_t id, enum ns_kind kind)
+{
+	return r->ns && id && id <= r->ns->n && r->ns->v[id - 1].kind == kind ? &r->ns->v[id - 1] : NULL;
+}
+
+struct rns *ns_of(struct restore *r, const struct rproc *p, enum ns_kind kind)
+{
+	struct rec rec;
+	uint64_t id;
+
+	if (!r->ns || rproc_rec(p, "namespaces", 0, &rec) < 0 || rec_u64_or(&rec, keys[kind], NS_MAX, 0, &id, NULL))
+		return NULL;
+	return ns_find(r, id, kind);
+}
+
+int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e)
+{
+	struct rec rec;
+	uint64_t id;
+
+	if (rproc_rec(p, "namespaces", 0, &rec) < 0)
+		return 0;
+	for (int k = 0; k < NSK_COUNT; k++) {
+		if (rec_u64_or(&rec, keys[k], NS_MAX, 0, &id, e))
+			return -1;
+		if (id && !ns_find(r, id, k))
+			return err_set(e, EX_BAD_IMAGE, "line %zu: %s names no such namespace", rec.line, keys[k]);
+	}
+	return 0;
+}
+
+/* ---- making ---- */
+
+static uid_t outermost_owner(const struct rns *n)
+{
+	uint64_t owner;
+
+	while (n->user)
+		n = n->user;
+	return rec_u64(&n->rec, "OWNER", UINT32_MAX - 1, &owner, NULL) ? (uid_t)-1 : (uid_t)owner;
+}
+
+void ns_place_owner(const struct rns *n, struct ns_place *at)
+{
+	*at = (struct ns_place)NS_HERE;
+	if (n->user) {
+		at->fd[NSK_USER] = n->user->fd;
+		at->as = outermost_owner(n->user);
+	}
+}
+
+struct building { struct restore *r; struct rns *n; };
+
+static int into_group(void *ctx, struct err *e)
+{
+	struct building *b = ctx;
+
+	return b->n->kind == NSK_CGROUP && b->r->enter && b->r->enter(b->r->enter_ctx, false) ? err_set(e, EX_FAILED, "cannot enter the job's control group") : 0;
+}
+
+static int build(void *ctx, struct buf *answer, int *give, struct err *e)
+{
+	struct building *b = ctx;
+	const struct ns_ops *o = ns_table[b->n->kind];
+	char path[64];
+
+	(void)answer;
+	if (unshare(ns_kind_flag(b->n->kind)))
+		return err_sys(e, "cannot make it");
+	if (o->build && o->build(b->r, b->n, e))
+		return -1;
+	snprintf(path, sizeof path, "/proc/self/ns/%s%s", ns_kind_name(b->n->kind), b->n->kind == NSK_TIME ? "_for_children" : "");
+	*give = open(path, O_RDONLY | O_CLOEXEC);
+	return *give < 0 ? err_sys(e, "cannot keep it") : 0;
+}
+
+static int make_one(struct restore *r, struct rns *n, struct err *e)
+{
+	struct building b = { r, n };
+	struct ns_job job = { .fn = build, .before = into_group, .ctx = &b };
+	struct ns_place at;
+	int rc;
+
+	if (n->kind == NSK_PID)
+		return 0; /* its first process makes it: cr/tree.c */
+	ns_place_owner(n, &at);
+	rc = n->kind == NSK_USER ? ns_user_make(n, e) : ns_run(&at, &job, NULL, &n->fd, e);
+	if (rc)
+		return err_prefix(e, "%s namespace %u", ns_table[n->kind]->what, n->id);
+	n->fd = restore_high_fd(r, n->fd);
+	return n->fd < 0 ? err_sys(e, "cannot keep a %s namespace", ns_table[n->kind]->what) : 0;
+}
+
+int ns_make(struct restore *r, struct err *e)
+{
+	for (size_t i = 0; r->ns && i < r->ns->n; i++)
+		if (make_one(r, &r->ns->v[i], e))
+			return -1;
+	return 0;
+}
+
+/* ---- opening files in them ---- */
+
+struct opening { int (*fn)(void *ctx, int *fd, struct err *e); void *ctx; bool staged; };
+
+static int open_there(void *ctx, struct buf *answer, int *give, struct err *e)
+{
+	struct opening *o = ctx;
+
+	(void)answer;
+	if (o->staged)
+		return err_set(e, EX_FAILED, "no mount namespace is known");
+	return o->fn(o->ctx, give, e);
+}
+
+int ns_open(struct restore *r, uint64_t mnt, int (*fn)(void *ctx, int *fd, struct err *e), void *ctx, int *fd, struct err *e)
+{
+	struct rns *n = ns_find(r, mnt, NSK_MNT);
+	struct opening o = { fn, ctx, n && !n->complete };
+	struct ns_job job = { .fn = open_there, .ctx = &o };
+	struct ns_place at;
+
+	*fd = -1;
+	if (!mnt)
+		return fn(ctx, fd, e);
+	if (!n)
+		return err_set(e, EX_BAD_IMAGE, "MNT=%llu is no mount namespace", (unsigned long long)mnt);
+	ns_place_owner(n, &at);
+	at.fd[NSK_MNT] = n->fd;
+	return ns_run(&at, &job, NULL, fd, e);
+}
+
+void ns_restore_free(struct restore *r)
+{
+	for (size_t i = 0; r->ns && i < r->ns->n; i++)
+		if (r->ns->v[i].fd >= 0)
+			close(r->ns->v[i].fd);
+	if (!r->ns)
+		return;
+	rec_list_free(&r->ns->list);
+	free(r->ns->v);
+	free(r->ns);
+	r->ns = NULL;
+}
