@@ -50,6 +50,8 @@ struct proc_status { /* /proc/PID/status */
 };
 /* tid 0: the process itself (/proc/PID/stat). */
 int proc_stat_read(struct proc_stat *s, pid_t pid, pid_t tid, struct err *e);
+/* The process has ended: a zombie (or less) that is not only the first thread, with others that go on. */
+bool proc_stat_ended(const struct proc_stat *s);
 int proc_stat_parse(struct proc_stat *s, const char *text, struct err *e);
 int proc_status_read(struct proc_status *s, pid_t pid, pid_t tid, struct err *e);
 int proc_status_parse(struct proc_status *s, const char *text, struct err *e);

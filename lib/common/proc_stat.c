@@ -232,6 +232,11 @@ int proc_stat_read(struct proc_stat *s, pid_t pid, pid_t tid, struct err *e)
 	return 0;
 }
 
+bool proc_stat_ended(const struct proc_stat *s)
+{
+	return (s->state == 'Z' || s->state == 'X') && s->num_threads <= 1;
+}
+
 bool proc_is_same(pid_t pid, uint64_t starttime)
 {
 	struct proc_stat s;

@@ -7,6 +7,7 @@
 #include "cr/internal.h"
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "res/creds.h"
 #include "res/dump_raw.h"
 #include "res/fd_tcp.h"
 #include "res/files.h"
@@ -16,6 +17,8 @@
 #include "res/sysv.h"
 
 #include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <time.h>
 
 enum { PASSING_TRIES = 30 };             /* what prevents it only for a moment is given about a second */
@@ -28,23 +31,22 @@ static uint64_t now_us(void)
 	return (uint64_t)t.tv_sec * 1000000 + (uint64_t)t.tv_nsec / 1000;
 }
 
-/* Nothing of such a process can be looked at under its own number, so the other checks would fail for wrong reasons. */
-static bool headless(struct dump *d)
+/* What a first thread that has exited took with it. */
+static void headless_check(struct dump *d, struct dproc *p)
 {
-	bool found = false;
+	int status = p->headless ? p->thr[p->nthr].stat.exit_code : 0;
 
-	for (size_t i = 0; i < d->nprocs; i++)
-		if (!d->procs[i]->zombie && d->procs[i]->t->zombie_leader) {
-			refuse(d, d->procs[i], "its first thread has exited while others go on");
-			found = true;
-		}
-	return found;
+	if (status & 0xff)
+		refuse(d, p, "its first thread was ended by signal %d while others go on", status & 0x7f);
+	if (p->t->files_hidden)
+		refuse(d, p, "its first thread has exited while others go on (before Linux 6.9 its descriptors cannot be taken)");
 }
 
 static int check_all(struct dump *d, struct err *e)
 {
-	if (headless(d))
-		return 0;
+	for (size_t i = 0; i < d->nprocs; i++)
+		if (!d->procs[i]->zombie)
+			headless_check(d, d->procs[i]);
 	if (ns_collect(d, e) || files_check(d, e))
 		return -1;
 	for (size_t i = 0; i < d->nprocs; i++) {
@@ -77,6 +79,20 @@ static int ask_thread(struct dump *d, struct dproc *p, size_t i, struct err *e)
 	return rc ? err_prefix(e, "thread %d", th->vtid) : 0;
 }
 
+/* A first thread that has exited cannot be asked: securebits, which count no more, are those of the thread that is. */
+static int ask_for_exited(struct dump *d, struct dproc *p, struct dthread *th, struct err *e)
+{
+	long securebits;
+
+	rec_begin(&p->out, "thread");
+	rec_put_i64(&p->out, "TID", th->vtid);
+	rec_put_i64(&p->out, "EXITED", th->stat.exit_code);
+	rec_end(&p->out);
+	return res_comm.dump_thread(d, p, th, e) || res_sched.dump_thread(d, p, th, e) ||
+	       remote_one(p->rem, "prctl(PR_GET_SECUREBITS)", &securebits, e, SYS_prctl, PR_GET_SECUREBITS, 0, 0, 0, 0, 0) ||
+	       creds_put_thread(p, th, securebits, e) ? -1 : 0;
+}
+
 /* Everything that p itself must be asked; its pages are only counted here. */
 static int ask(struct dump *d, struct dproc *p, struct err *e)
 {
@@ -88,6 +104,8 @@ static int ask(struct dump *d, struct dproc *p, struct err *e)
 	for (size_t k = 0; !rc && res_table[k]; k++)
 		if (res_table[k]->dump && res_table[k]->dump(d, p, e))
 			rc = err_prefix(e, "%s", res_table[k]->name);
+	if (!rc && p->headless)
+		rc = ask_for_exited(d, p, &p->thr[p->nthr], e);
 	/* The leader is under control already; the others come one by one after it. */
 	if (!rc)
 		rc = ask_thread(d, p, 0, e);
@@ -125,7 +143,7 @@ static int question_all(struct dump *d, struct err *e)
 		struct dproc *p = d->procs[i];
 		int rc = 0;
 
-		if (p->zombie || p->t->zombie_leader || p->t->seccomp_unsuspended)
+		if (p->zombie || p->t->seccomp_unsuspended)
 			continue;
 		if (remote_begin(&p->rem, p->t, 0, e))
 			return err_prefix(e, "pid %d", p->vpid);

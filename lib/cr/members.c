@@ -39,7 +39,7 @@ static struct dproc *add(struct dump *d, pid_t pid, struct err *e)
 		err_set(e, EX_FAILED, "out of memory");
 		return NULL;
 	}
-	p->pid = pid;
+	p->pid = p->tgid = pid;
 	d->procs[d->nprocs++] = p;
 	return p;
 }
@@ -116,7 +116,7 @@ static int collect(struct dump *d, size_t from, int64_t deadline, struct err *e)
 				continue;
 			}
 			*e = why;
-			rc = err_prefix(e, "pid %d", d->procs[i]->pid);
+			rc = err_prefix(e, "pid %d", d->procs[i]->tgid);
 		}
 		for (; born.n && !rc; born.n--) {
 			pid_t pid = born.v[born.n - 1];
@@ -175,7 +175,7 @@ static int add_zombies_of(struct dump *d, pid_t pid, pid_t tid, struct err *e)
 
 		if (end == s)
 			break;
-		if (dump_has_pid(d, (pid_t)c) || proc_stat_read(&st, (pid_t)c, 0, NULL) || st.state != 'Z')
+		if (dump_has_pid(d, (pid_t)c) || proc_stat_read(&st, (pid_t)c, 0, NULL) || !proc_stat_ended(&st))
 			continue;
 		z = add(d, (pid_t)c, e);
 		if (!z) {
@@ -194,7 +194,7 @@ static int add_zombies(struct dump *d, struct err *e)
 
 	for (size_t i = 0; i < n; i++)
 		for (size_t k = 0; k < d->procs[i]->t->nthr; k++)
-			if (add_zombies_of(d, d->procs[i]->pid, d->procs[i]->t->thr[k].tid, e))
+			if (add_zombies_of(d, d->procs[i]->tgid, d->procs[i]->t->thr[k].tid, e))
 				return -1;
 	return 0;
 }
@@ -203,12 +203,12 @@ static int add_zombies(struct dump *d, struct err *e)
 
 static pid_t innermost(const struct proc_status *s) { return s->nnspid ? s->nspid[s->nnspid - 1] : s->pid; }
 
-/* Threads that exited while their process was being stopped. The leader stays in its place. */
+/* Threads that exited while their process was being stopped. */
 static void drop_threads(struct tracee *t)
 {
-	size_t n = 1;
+	size_t n = 0;
 
-	for (size_t i = 1; i < t->nthr; i++)
+	for (size_t i = 0; i < t->nthr; i++)
 		if (t->thr[i].state != THREAD_GONE)
 			t->thr[n++] = t->thr[i];
 	t->nthr = n;
@@ -218,14 +218,15 @@ static int look_threads(struct dproc *p, struct err *e)
 {
 	drop_threads(p->t);
 	p->nthr = p->t->nthr;
-	p->thr = calloc(p->nthr, sizeof *p->thr);
+	p->headless = p->t->zombie_leader;
+	p->thr = calloc(p->nthr + p->headless, sizeof *p->thr);
 	if (!p->thr)
 		return err_set(e, EX_FAILED, "out of memory");
-	for (size_t i = 0; i < p->nthr; i++) {
+	for (size_t i = 0; i < p->nthr + p->headless; i++) {
 		struct dthread *th = &p->thr[i];
 
-		th->t = &p->t->thr[i];
-		th->tid = th->t->tid;
+		th->t = i < p->nthr ? &p->t->thr[i] : NULL;
+		th->tid = th->t ? th->t->tid : p->tgid;
 		if (proc_status_read(&th->status, p->pid, th->tid, e) || proc_stat_read(&th->stat, p->pid, th->tid, e))
 			return -1;
 		th->vtid = innermost(&th->status);
@@ -233,11 +234,34 @@ static int look_threads(struct dproc *p, struct err *e)
 	return 0;
 }
 
+/* What counts as the process's own, whoever is asked. */
+static int look_leader(struct dproc *p, struct err *e)
+{
+	struct proc_status s;
+	struct proc_stat st;
+
+	if (p->pid == p->tgid)
+		return 0;
+	if (proc_stat_read(&st, p->tgid, p->tgid, e) || proc_status_read(&s, p->tgid, 0, e))
+		return -1;
+	p->vpid = innermost(&s);
+	proc_status_free(&s);
+	p->stat.pid = st.pid;
+	p->stat.exit_signal = st.exit_signal;
+	p->stat.starttime = st.starttime;
+	p->stat.flags = st.flags;
+	memcpy(p->stat.comm, st.comm, sizeof p->stat.comm);
+	return 0;
+}
+
 static int look(struct dproc *p, struct err *e)
 {
+	p->pid = p->zombie ? p->tgid : tracee_alive(p->t);
 	if (proc_stat_read(&p->stat, p->pid, 0, e) || proc_status_read(&p->status, p->pid, 0, e))
 		return -1;
 	p->vpid = innermost(&p->status);
+	if (look_leader(p, e))
+		return -1;
 	if (p->zombie)
 		return 0;
 	if (proc_maps_read(&p->maps, p->pid, true, e))
@@ -260,7 +284,7 @@ static bool is_outside(struct dump *d, pid_t id, pid_t vid, const struct outside
 static pid_t v_of(struct dump *d, pid_t pid)
 {
 	for (size_t i = 0; i < d->nprocs; i++)
-		if (d->procs[i]->pid == pid)
+		if (d->procs[i]->tgid == pid)
 			return d->procs[i]->vpid;
 	return 0;
 }
@@ -274,7 +298,7 @@ int members_look(struct dump *d, const struct ckpt_opts *o, struct err *e)
 		return -1;
 	for (size_t i = 0; i < d->nprocs; i++)
 		if (look(d->procs[i], e))
-			return err_prefix(e, "pid %d", d->procs[i]->pid);
+			return err_prefix(e, "pid %d", d->procs[i]->tgid);
 	d->job_groups = o->groups;
 	d->nsinit = o->nsinit;
 	d->above = o->above;
@@ -291,7 +315,7 @@ int members_look(struct dump *d, const struct ckpt_opts *o, struct err *e)
 		p->vpgid = is_outside(d, p->stat.pgrp, vpg, &out) ? 0 : vpg;
 		p->vsid = is_outside(d, p->stat.session, vsid, &out) ? 0 : vsid;
 		if (p->zombie && !p->vppid)
-			return err_set(e, EX_FAILED, "pid %d: a zombie without parent", p->pid);
+			return err_set(e, EX_FAILED, "pid %d: a zombie without parent", p->tgid);
 	}
 	return 0;
 }
@@ -306,13 +330,13 @@ void members_release(struct dump *d, enum ckpt_after after, int sig)
 			continue;
 		if (after == CKPT_KILL && !sig) {
 			/* No process may see another die and act on it: all are killed while all stand. */
-			kill(p->pid, SIGKILL);
+			kill(p->tgid, SIGKILL);
 			continue;
 		}
 		if (after == CKPT_KILL)
-			kill(p->pid, sig);
+			kill(p->tgid, sig);
 		if (after == CKPT_STOP ? tracee_detach_stopped(p->t, &why) : tracee_detach(p->t, &why))
-			log_debug("members", "pid %d: %s", p->pid, why.msg);
+			log_debug("members", "pid %d: %s", p->tgid, why.msg);
 		p->t = NULL;
 	}
 	for (size_t i = 0; i < d->nprocs; i++)

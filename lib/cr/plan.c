@@ -46,7 +46,7 @@ static long find_rec(const struct rec_list *l, const char *type, size_t from, si
 
 long rproc_rec(const struct rproc *p, const char *type, size_t from, struct rec *out)
 {
-	return find_rec(&p->recs, type, from, p->nthr ? p->thr[0].first : p->recs.n, out);
+	return find_rec(&p->recs, type, from, p->nown, out);
 }
 
 long rthread_rec(const struct rproc *p, const struct rthread *th, const char *type, size_t from, struct rec *out)
@@ -203,6 +203,31 @@ static int link_tree(struct restore *r, struct err *e)
 	return check_tree(r, e);
 }
 
+/* A first thread that has exited goes behind those that live. */
+static int take_exited(struct rproc *p, struct err *e)
+{
+	struct rthread exited = p->thr[0];
+	struct rec rec;
+
+	for (size_t i = 0; i < p->nthr; i++) {
+		rec_list_get(&p->recs, p->thr[i].first, &rec);
+		if (rec_find(&rec, "EXITED") && (i || p->nthr == 1))
+			return err_set(e, EX_BAD_IMAGE, "task_%d: thread %d has exited", p->pid, p->thr[i].tid);
+	}
+	rec_list_get(&p->recs, exited.first, &rec);
+	if (!rec_find(&rec, "EXITED"))
+		return 0;
+	if (rec_int(&rec, "EXITED", 0, 0xffff, &p->leader_status, e))
+		return -1;
+	if (p->leader_status & 0xff)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: EXITED", rec.line);
+	p->headless = true;
+	p->nthr--;
+	memmove(p->thr, p->thr + 1, p->nthr * sizeof *p->thr);
+	p->thr[p->nthr] = exited;
+	return 0;
+}
+
 static int parse_threads(struct rproc *p, struct err *e)
 {
 	struct rec rec;
@@ -229,9 +254,10 @@ static int parse_threads(struct rproc *p, struct err *e)
 	}
 	p->nthr = n;
 	p->thr[n - 1].last = p->recs.n;
+	p->nown = p->thr[0].first;
 	if (p->thr[0].tid != p->pid)
 		return err_set(e, EX_BAD_IMAGE, "task_%d: its first thread is %d", p->pid, p->thr[0].tid);
-	return 0;
+	return take_exited(p, e);
 }
 
 static int check_types(struct rproc *p, struct err *e)
@@ -379,7 +405,7 @@ int plan_check_pids(struct restore *r, struct err *e)
 
 		if (pid_free(p->pid, &left, e) || (p->pgid && !restore_find(r, p->pgid) && pid_free(p->pgid, &left, e)))
 			return -1;
-		for (size_t k = 1; k < p->nthr; k++)
+		for (size_t k = !p->headless; k < p->nthr; k++)
 			if (pid_free(p->thr[k].tid, &left, e))
 				return -1;
 	}

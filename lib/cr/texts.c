@@ -122,7 +122,7 @@ static struct dproc *main_of(struct dump *d, pid_t pid)
 	for (size_t i = 0; i < d->nprocs; i++) {
 		struct dproc *p = d->procs[i];
 
-		if (p->pid == pid)
+		if (p->tgid == pid)
 			return p;
 		if (p->vppid)
 			continue;

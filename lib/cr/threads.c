@@ -6,10 +6,12 @@
 #include "cr/internal.h"
 #include "common/cleanup.h"
 #include "res/mm.h"
+#include "res/proc_ops.h"
 
 #include <sched.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 
 struct clone3_args {
@@ -17,9 +19,33 @@ struct clone3_args {
 };
 enum { RESTART_NOHAND = 514, RESTART_BLOCK = 516 };
 
+/* It has the credentials and so on that it had, and nothing of it comes after: no cleared address, no futex, no signal when a
+ * parent dies. From here on the first of the others is the leader. */
+static int end_leader(struct restore *r, struct rproc *p, struct err *e)
+{
+	static const struct res_ops *const stays[] = { &res_comm, &res_sched, &res_creds };
+	struct rthread *gone = &p->thr[p->nthr];
+	uint64_t insn = tracee_find_syscall(p->t, r->boot, r->boot + TRACEE_BOOT_SIZE);
+
+	gone->index = 0;
+	for (size_t k = 0; k < sizeof stays / sizeof *stays; k++)
+		if (stays[k]->restore_thread(r, p, gone, e))
+			return err_prefix(e, "thread %d: %s", gone->tid, stays[k]->name);
+	if (remote_room(p->rem, 3, 0, e))
+		return -1;
+	remote_call(p->rem, "prctl(PR_SET_PDEATHSIG)", REMOTE_MUST, SYS_prctl, PR_SET_PDEATHSIG, 0, 0, 0, 0, 0);
+	remote_call(p->rem, "set_tid_address", REMOTE_MUST, SYS_set_tid_address, 0, 0, 0, 0, 0, 0);
+	remote_call(p->rem, "set_robust_list", REMOTE_MUST, SYS_set_robust_list, 0, 24, 0, 0, 0, 0);
+	if (remote_run(p->rem, e))
+		return -1;
+	remote_leave(p->rem);
+	p->rem = NULL;
+	return tracee_exit_thread(p->t, 0, insn, p->leader_status, e) || remote_begin_at(&p->rem, p->t, p->thr[0].index, r->boot, e) ? -1 : 0;
+}
+
 int threads_make(struct restore *r, struct rproc *p, struct err *e)
 {
-	for (size_t i = 1; i < p->nthr; i++) {
+	for (size_t i = !p->headless; i < p->nthr; i++) {
 		struct clone3_args a = {
 			.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, .set_tid_size = 1,
 		};
@@ -39,7 +65,7 @@ int threads_make(struct restore *r, struct rproc *p, struct err *e)
 		if (tracee_adopt_thread(p->t, (pid_t)tid, e))
 			return -1;
 	}
-	return 0;
+	return p->headless ? end_leader(r, p, e) : 0;
 }
 
 static int restore_one(struct restore *r, struct rproc *p, struct rthread *th, struct err *e)
@@ -107,7 +133,7 @@ int threads_finish(struct restore *r, struct rproc *p, struct err *e)
 	for (size_t i = 1; i < p->nthr; i++)
 		if (tracee_event_stop(p->t, p->thr[i].index, e))
 			return -1;
-	if (tracee_munmap_by(p->t, 0, insn, r->boot, TRACEE_BOOT_SIZE, e))
+	if (tracee_munmap_by(p->t, p->thr[0].index, insn, r->boot, TRACEE_BOOT_SIZE, e))
 		return -1;
 	for (size_t i = 0; i < p->nthr; i++)
 		if (load_registers(p, &p->thr[i], e))

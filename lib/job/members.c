@@ -49,10 +49,26 @@ static int snap_read(struct snap *s, struct err *e)
 			s->cap = cap;
 		}
 		struct proc_stat *st = &s->v[s->n];
-		if (proc_stat_read(st, (pid_t)atol(de->d_name), 0, NULL) < 0 || st->state == 'Z' || st->state == 'X')
+		if (proc_stat_read(st, (pid_t)atol(de->d_name), 0, NULL) < 0 || proc_stat_ended(st))
 			continue;
 		s->in[s->n++] = false;
 	}
+	return 0;
+}
+
+/* A first thread that has exited has no environment to show, the others have. */
+static int environ_read(struct buf *b, pid_t pid)
+{
+	struct pid_list l = { 0 };
+	char name[48];
+	int rc = proc_read(b, pid, "environ", ENVIRON_MAX);
+	if (rc < 0 || b->len || proc_tasks(&l, pid, NULL) < 0)
+		return rc;
+	for (size_t i = 0; i < l.n && !b->len; i++) {
+		snprintf(name, sizeof name, "task/%d/environ", (int)l.v[i]);
+		proc_read(b, pid, name, ENVIRON_MAX);
+	}
+	pid_list_free(&l);
 	return 0;
 }
 
@@ -61,7 +77,7 @@ static bool has_mark(pid_t pid, const char *mark)
 	AUTO_BUF struct buf b = BUF_INIT;
 	char want[sizeof "XOS_JOB_MARK=" + JOB_MARK_LEN];
 	size_t k = (size_t)snprintf(want, sizeof want, "XOS_JOB_MARK=%s", mark) + 1;
-	if (!mark[0] || proc_read(&b, pid, "environ", ENVIRON_MAX) < 0)
+	if (!mark[0] || environ_read(&b, pid) < 0)
 		return false; /* another user's, or gone */
 	for (const char *p = b.p, *end = b.p + b.len; p && p < end; p += strlen(p) + 1)
 		if ((size_t)(end - p) >= k - 1 && memcmp(p, want, k) == 0)
@@ -147,7 +163,7 @@ int job_pids(struct job *j, struct pid_list *out, struct err *e)
 			continue;
 		if (foreign(j) && !owned(j, p))
 			continue;
-		if (j->kind == JOB_TREE && (proc_stat_read(&st, p, 0, NULL) < 0 || st.state == 'Z' || st.state == 'X'))
+		if (j->kind == JOB_TREE && (proc_stat_read(&st, p, 0, NULL) < 0 || proc_stat_ended(&st)))
 			continue;
 		if (pid_list_add(out, p) < 0)
 			r = err_set(e, EX_FAILED, "out of memory");

@@ -35,7 +35,7 @@ static int comm_verify(struct restore *r, struct rproc *p, struct err *e)
 {
 	char name[COMM_MAX + 1];
 
-	for (size_t i = 0; i < p->nthr; i++)
+	for (size_t i = 0; i < p->nthr + p->headless; i++)
 		if (comm_get(p, &p->thr[i], name, e) < 0)
 			return -1;
 	return 0;

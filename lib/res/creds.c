@@ -172,7 +172,7 @@ static int creds_verify(struct restore *r, struct rproc *p, struct err *e)
 
 	if (proc_untrusted(r) && grant_read(&grant, r->o->image_owner, e) < 0)
 		return -1;
-	for (size_t i = 0; i < p->nthr && ret == 0; i++) {
+	for (size_t i = 0; i < p->nthr + p->headless && ret == 0; i++) {
 		AUTO_CREDS struct creds c = { 0 };
 
 		ret = creds_get(p, &p->thr[i], &c, e);

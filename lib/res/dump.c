@@ -53,7 +53,7 @@ struct dproc *dump_find(struct dump *d, pid_t vpid)
 bool dump_has_pid(struct dump *d, pid_t pid)
 {
 	for (size_t i = 0; i < d->nprocs; i++)
-		if (d->procs[i]->pid == pid)
+		if (d->procs[i]->tgid == pid)
 			return true;
 	return false;
 }

@@ -57,7 +57,7 @@ static pid_t member(struct dump *d, const struct dfile *f, int pid)
 	for (size_t i = 0; i < d->nprocs; i++) {
 		const struct dproc *p = d->procs[i];
 
-		if (p->pid == pid)
+		if (p->tgid == pid)
 			return p->vpid;
 		for (size_t k = 0; (f->flags & O_EXCL) && k < p->nthr; k++)
 			if (p->thr[k].tid == pid)
@@ -188,7 +188,7 @@ static int open_dead(struct restore *r, struct rfile *f, struct err *e)
 static bool is_thread(struct restore *r, pid_t tid)
 {
 	for (size_t i = 0; i < r->nprocs; i++)
-		for (size_t k = 1; k < r->procs[i]->nthr; k++)
+		for (size_t k = !r->procs[i]->headless; k < r->procs[i]->nthr; k++)
 			if (r->procs[i]->thr[k].tid == tid)
 				return true;
 	return false;

@@ -100,7 +100,7 @@ static void session_dump(struct dump *d, struct dfile *f)
 	if (ioctl(f->lfd, TIOCGSID, &sid))
 		return;
 	for (size_t i = 0; i < d->nprocs; i++)
-		if (d->procs[i]->pid == sid)
+		if (d->procs[i]->tgid == sid)
 			rec_put_u64(b, "SESSION", (uint64_t)d->procs[i]->vpid);
 	if (ioctl(f->lfd, TIOCGPGRP, &fg) || fg <= 0)
 		return;

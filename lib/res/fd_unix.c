@@ -321,7 +321,7 @@ static void put_creds(struct dump *d, const struct dfile *f, const struct plan *
 	if (getsockopt(f->lfd, SOL_SOCKET, SO_PEERCRED, &u, &n) || u.uid == (uid_t)-1)
 		return;
 	for (size_t i = 0; i < d->nprocs && !pid; i++)
-		if (d->procs[i]->pid == u.pid)
+		if (d->procs[i]->tgid == u.pid)
 			pid = d->procs[i]->vpid;
 	/* Of a process that has gone: its number here is that in the job, unless the job has numbers of its own. */
 	if (!pid)

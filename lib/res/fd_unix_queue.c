@@ -145,7 +145,7 @@ static uint32_t sender_of(struct dump *d, const struct look *l, int type)
 static pid_t job_pid(struct dump *d, pid_t pid)
 {
 	for (size_t i = 0; i < d->nprocs; i++)
-		if (d->procs[i]->pid == pid)
+		if (d->procs[i]->tgid == pid)
 			return d->procs[i]->vpid;
 	return 0;
 }

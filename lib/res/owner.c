@@ -24,7 +24,7 @@ static pid_t owner_in_job(struct dump *d, const struct f_owner_ex *o)
 	for (size_t i = 0; i < d->nprocs; i++) {
 		struct dproc *p = d->procs[i];
 
-		if (o->type == F_OWNER_PID && p->pid == o->pid)
+		if (o->type == F_OWNER_PID && p->tgid == o->pid)
 			return p->vpid;
 		if (o->type == F_OWNER_PGRP && p->stat.pgrp == o->pid)
 			return p->vpgid;

@@ -55,14 +55,18 @@ struct dthread {
 	struct remote *rem;            /* during dump_thread of a thread that is not the leader */
 };
 struct dproc {
-	pid_t pid, vpid;               /* here; and as the job sees it */
+	/* Here. What /proc/PID, kcmp(2), process_vm_readv(2) and the like are asked under: its own number, or, when its first
+	 * thread has exited, that of a thread that lives. */
+	pid_t pid;
+	pid_t tgid, vpid;              /* its own number here; and as the job sees it */
 	pid_t vppid, vpgid, vsid;      /* 0: outside the job (vppid, vpgid, vsid) */
 	bool zombie;
 	struct tracee *t;              /* NULL for zombies */
 	struct proc_stat stat;
 	struct proc_status status;
 	struct proc_maps maps;         /* with smaps' flags */
-	struct dthread *thr; size_t nthr;
+	struct dthread *thr; size_t nthr; /* [0] is the leader */
+	bool headless;                 /* its first thread has exited: that is thr[nthr], thr[0] stands for the leader */
 	struct remote *rem;            /* the leader, during dump() */
 	struct buf out;                /* records of member task_PID */
 	struct dmm *mm;                /* its mappings and which pages are saved: mm.h */
@@ -149,8 +153,10 @@ struct rproc {
 	bool zombie; int exit_status;
 	struct rproc *parent;          /* NULL: child of the supervisor */
 	struct rproc **children; size_t nchildren;
-	struct rec_list recs;          /* of task_PID; its own before thr[0].first, then each thread's */
-	struct rthread *thr; size_t nthr;
+	struct rec_list recs;          /* of task_PID; its own first, then each thread's */
+	struct rthread *thr; size_t nthr; /* [0] is the leader */
+	bool headless; int leader_status; /* as in dproc: thr[nthr] is to exit with that wait(2) status; others stand for it then */
+	size_t nown;                   /* how many of recs are its own */
 	struct rfd *fds; size_t nfds;
 	struct rmm *mm;                /* mm_restore.c */
 	struct tracee *t;

@@ -227,7 +227,7 @@ static int sched_allowed(struct restore *r, const struct attr *a, struct err *e)
 
 static int sched_verify(struct restore *r, struct rproc *p, struct err *e)
 {
-	for (size_t i = 0; i < p->nthr; i++) {
+	for (size_t i = 0; i < p->nthr + p->headless; i++) {
 		struct sched s;
 
 		if (sched_get(p, &p->thr[i], &s, e) < 0)

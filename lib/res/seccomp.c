@@ -197,14 +197,6 @@ static int seccomp_verify(struct restore *r, struct rproc *p, struct err *e)
 	return 0;
 }
 
-static struct rthread *leader_of(struct rproc *p)
-{
-	for (size_t i = 0; i < p->nthr; i++)
-		if (p->thr[i].index == 0)
-			return &p->thr[i];
-	return NULL;
-}
-
 /* 1: every thread has the leader's filters; 0: not so; -1. */
 static int all_like_leader(struct rproc *p, struct err *e)
 {
@@ -214,7 +206,7 @@ static int all_like_leader(struct rproc *p, struct err *e)
 
 		if (seccomp_get(p, &p->thr[i], &mode, &like, e) < 0)
 			return -1;
-		if (mode != MODE_FILTER || (!like && p->thr[i].index != 0))
+		if (mode != MODE_FILTER || (!like && i))
 			return 0;
 	}
 	return 1;
@@ -258,11 +250,9 @@ static int seccomp_restore_thread(struct restore *r, struct rproc *p, struct rth
 		return ret == 0 ? 0 : err_set(e, EX_FAILED, "seccomp strict mode: %s", strerror((int)-ret));
 	}
 	all = all_like_leader(p, e);
-	if (all < 0 || (all && th->index != 0)) /* done by the leader's TSYNC */
+	if (all < 0 || (all && th != &p->thr[0])) /* done by the leader's TSYNC */
 		return all < 0 ? -1 : 0;
-	from = like ? leader_of(p) : th;
-	if (!from)
-		return err_set(e, EX_BAD_IMAGE, "thread %d: a seccomp filter like the leader's, who is not there", th->tid);
+	from = like ? &p->thr[0] : th;
 	for (long i = rthread_rec(p, from, "seccomp_filter", 0, &rec); i >= 0;
 	     i = rthread_rec(p, from, "seccomp_filter", i + 1, &rec))
 		if (filter_install(p, &rec, all && p->nthr > 1 ? FLAG_TSYNC : 0, e) < 0)

@@ -170,7 +170,7 @@ static int pending_queue(struct rproc *p, const struct rthread *th, struct err *
 			remote_call(p->rem, "rt_tgsigqueueinfo", REMOTE_MUST, SYS_rt_tgsigqueueinfo, p->pid, th->tid,
 				    sig, a, 0, 0);
 		else
-			remote_call(p->rem, "rt_sigqueueinfo", REMOTE_MUST, SYS_rt_sigqueueinfo, p->pid, sig, a, 0, 0, 0);
+			remote_call(p->rem, "rt_sigqueueinfo", REMOTE_MUST, SYS_rt_sigqueueinfo, p->thr[0].tid, sig, a, 0, 0, 0);
 		any = true;
 	}
 	return any ? remote_run(p->rem, e) : 0;

@@ -272,7 +272,7 @@ bool sysv_alive(const struct sysv_obj *o, int pid)
 		return false;
 	if (proc_stat_read(&st, pid, 0, NULL) || clock_gettime(CLOCK_BOOTTIME, &up))
 		return true;
-	if (st.state == 'Z' || st.state == 'X')
+	if (proc_stat_ended(&st))
 		return false;
 	return time(NULL) - up.tv_sec + (int64_t)(st.starttime / (uint64_t)sysconf(_SC_CLK_TCK)) <= o->time + SLACK;
 }

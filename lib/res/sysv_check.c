@@ -119,7 +119,7 @@ static bool is_outside(struct dump *d, const struct sysv_obj *o, int pid)
 static struct dproc *member(struct dump *d, int pid)
 {
 	for (size_t i = 0; i < d->nprocs; i++)
-		if (d->procs[i]->pid == pid && !d->procs[i]->zombie)
+		if (d->procs[i]->tgid == pid && !d->procs[i]->zombie)
 			return d->procs[i];
 	return NULL;
 }

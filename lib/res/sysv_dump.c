@@ -200,7 +200,7 @@ static int as_the_job_sees(void *ctx, int pid)
 	struct dump *d = ctx;
 
 	for (size_t i = 0; i < d->nprocs; i++)
-		if (d->procs[i]->pid == pid)
+		if (d->procs[i]->tgid == pid)
 			return d->procs[i]->vpid;
 	return 0;
 }

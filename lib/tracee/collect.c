@@ -1,5 +1,6 @@
 /* collect: waiting until every thread of a seized process stands. */
 #include "tracee/internal.h"
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -241,6 +242,25 @@ static int read_status(struct tracee *t, struct err *e)
 	return 0;
 }
 
+/* Its own number leads nowhere any more; that of a thread does. */
+static void leave_leader(struct tracee *t)
+{
+	size_t n = 0;
+	int fd;
+
+	while (t->thr[n].state == THREAD_GONE)
+		n++;
+	t->nthr -= n;
+	memmove(t->thr, t->thr + n, t->nthr * sizeof *t->thr);
+	fd = (int)syscall(SYS_pidfd_open, (long)t->thr[0].tid, (long)O_EXCL /* PIDFD_THREAD */);
+	t->files_hidden = fd < 0;
+	if (fd < 0)
+		return;
+	if (t->pidfd >= 0)
+		close(t->pidfd);
+	t->pidfd = fd;
+}
+
 int tracee_collect(struct tracee *t, int64_t deadline_ms, struct pid_list *children, struct err *e)
 {
 	struct collect c = { .t = t, .children = children };
@@ -254,7 +274,9 @@ int tracee_collect(struct tracee *t, int64_t deadline_ms, struct pid_list *child
 		alive += t->thr[i].state == THREAD_STOPPED;
 	if (alive == 0)
 		return err_set(e, EX_NOSUCH, "has exited");
-	t->zombie_leader = t->thr[0].state == THREAD_GONE;
+	t->zombie_leader = t->thr[0].state == THREAD_GONE || t->thr[0].tid != t->pid;
+	if (t->zombie_leader)
+		leave_leader(t);
 	proc_maps_free(&t->maps);
 	if (tracee_open_mem(t, e) < 0 || read_status(t, e) < 0 ||
 	    proc_maps_read(&t->maps, tracee_alive(t), false, e) < 0)

@@ -123,14 +123,17 @@ static void reap(struct tracee *t)
 	for (unsigned round = 0; mono_ms() <= deadline; round++) {
 		struct pid_list l = { 0 };
 		int st, w = pt_wait(t->pid, &st, WNOHANG);
+		bool ours = false;
 
-		if (w < 0 || (w > 0 && st_dead(st)))
+		if (w > 0 && st_dead(st))
 			return;
 		if (proc_tasks(&l, t->pid, NULL) == 0)
 			for (size_t i = 0; i < l.n; i++)
 				if (l.v[i] != t->pid)
-					pt_wait(l.v[i], &st, WNOHANG);
+					ours |= pt_wait(l.v[i], &st, WNOHANG) >= 0;
 		pid_list_free(&l);
+		if (w < 0 && !ours) /* a leader that had exited before may not be ours while its threads are */
+			return;
 		wait_a_little(round);
 	}
 }

@@ -1,5 +1,8 @@
-/* end: lets a process of a restart end with a given status: zombies, and helpers that have done their work. */
+/* end: lets a process of a restart end with a given status: zombies, helpers that have done their work, and first threads
+ * that had exited before the others. */
 #include "tracee/internal.h"
+
+enum { EXIT_WAIT_MS = 5000 };
 
 static int await_death(pid_t pid, struct err *e)
 {
@@ -35,4 +38,24 @@ int tracee_end(struct tracee *t, struct remote *r, int status, struct err *e)
 	remote_drop(r);
 	tracee_free(t);
 	return n;
+}
+
+int tracee_exit_thread(struct tracee *t, size_t i, uint64_t insn, int status, struct err *e)
+{
+	int64_t deadline = mono_ms() + EXIT_WAIT_MS;
+	struct tthread *th = &t->thr[i];
+	struct user_regs_struct regs = th->regs;
+	uint64_t all = ~0ull;
+	struct proc_stat s;
+
+	arch_to_call(&regs, insn, SYS_exit, (uint64_t)WEXITSTATUS(status), 0);
+	if (pt(XPT_SETSIGMASK, th->tid, 8, &all) < 0 || pt(XPT_SETREGS, th->tid, 0, &regs) < 0 || pt_resume(XPT_DETACH, th->tid, 0) < 0)
+		return err_sys(e, "thread %d: cannot let it end", (int)th->tid);
+	th->state = THREAD_GONE;
+	for (unsigned round = 0; mono_ms() <= deadline; round++) {
+		if (proc_stat_read(&s, t->pid, th->tid, NULL) < 0 || s.state == 'Z' || s.state == 'X')
+			return 0;
+		wait_a_little(round);
+	}
+	return err_set(e, EX_FAILED, "thread %d does not end", (int)th->tid);
 }

@@ -44,8 +44,6 @@ struct tracee *tracee_new(pid_t pid);
 void tracee_free(struct tracee *t);
 struct tthread *tracee_add(struct tracee *t, pid_t tid);
 struct tthread *tracee_find(struct tracee *t, pid_t tid);
-/* A thread whose memory and /proc files can be used: not an exited leader. */
-pid_t tracee_alive(const struct tracee *t);
 /* SEIZE, without SUSPEND_SECCOMP where that is refused. -1 with errno. */
 int tracee_seize(struct tracee *t, pid_t tid, unsigned long options);
 bool traced_by_us(pid_t tid);

@@ -52,10 +52,11 @@ struct tthread {
 };
 struct tracee {
 	pid_t pid;                 /* as this process sees it */
-	struct tthread *thr;       /* [0] is the leader; owned */
+	struct tthread *thr;       /* [0] is the leader; after tracee_collect with zombie_leader the living threads only; owned */
 	size_t nthr, capthr;
 	bool zombie_leader;        /* the main thread has exited, others live */
-	int pidfd;                 /* pidfd_open(2), owned, -1 until attach */
+	bool files_hidden;         /* and pidfd_getfd cannot be asked for their descriptors (before Linux 6.9) */
+	int pidfd;                 /* pidfd_open(2), owned, -1 until attach; with zombie_leader that of a living thread, if it can be */
 	int memfd;                 /* /proc/PID/mem O_RDWR, owned */
 	uint64_t stub_addr;        /* where the stub lives in it, 0: not written yet */
 	bool created_here;         /* tracee_adopt: no healing, killed on tracer's exit */
@@ -177,6 +178,12 @@ uint64_t tracee_find_syscall(struct tracee *t, uint64_t start, uint64_t end);
 /* Brings the thread to a PTRACE_EVENT_STOP (PTRACE_INTERRUPT, one resume) so that registers set there
  * with orig_rax >= 0 follow the kernel's own restart rules. */
 int tracee_event_stop(struct tracee *t, size_t i, struct err *e);
+/* Lets thread i of a process of a restart, whose other threads stand, end by exit(2) with wait(2) status `status`, by the
+ * `syscall` instruction at insn, and waits until it has. It is no tracee any more then: a first thread stays as a zombie until
+ * the others end, and its parent hears of it then. */
+int tracee_exit_thread(struct tracee *t, size_t i, uint64_t insn, int status, struct err *e);
+/* A thread whose /proc/TID can be read, and which kcmp(2) and the like can be asked of: not a leader that has exited. */
+pid_t tracee_alive(const struct tracee *t);
 /* Ends a one-threaded process of a restart, under remote control by r, with that wait(2) status, and takes the
  * tracer's share of its zombie. The signal's action must be the default. Frees r and t when it worked. */
 int tracee_end(struct tracee *t, struct remote *r, int status, struct err *e);
