@@ -348,9 +348,13 @@ class Checker:
             if count(kind) != n:
                 self.say(name, "%d records %s" % (count(kind), kind))
         tids = [r["TYPE"] for _, r in threads].count
+        exited = sum("EXITED" in r for _, r in threads)
+        if exited and (exited > 1 or "EXITED" not in threads[0][1] or tids("thread") < 2):
+            self.say(name, "another thread than the first of several has exited")
         for kind in ("comm", "sched", "creds", "tid_address", "prctl"):
-            if tids(kind) != tids("thread"):
-                self.say(name, "%d records %s of %d threads" % (tids(kind), kind, tids("thread")))
+            n = tids("thread") - (kind in ("tid_address", "prctl") and exited)
+            if tids(kind) != n:
+                self.say(name, "%d records %s of %d threads" % (tids(kind), kind, n))
         misplaced = {r["TYPE"] for _, r in own} & {"comm", "sched", "creds", "seccomp", "rseq"} | \
                     {r["TYPE"] for _, r in threads} & {"mm", "vma", "fd", "pages", "cow", "umask", "rlimit"}
         if misplaced:
