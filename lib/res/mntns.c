@@ -1,5 +1,7 @@
 #include "res/mntns.h"
 
+#include <stdio.h>
+
 int mntns_check(struct dump *d, const struct dproc *p, int owner_user_fd, struct err *e)
 {
 	return refuse(d, p, "mount namespace of its own");
