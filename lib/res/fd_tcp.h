@@ -5,6 +5,7 @@
  *   tcp_repair.c      what only TCP_REPAIR shows: unsent data, sequence numbers
  *   tcp_lock.c        packets held while a connection to outside has no socket
  *   fd_tcp_open.c     restart: the order in which sockets are made; those inside the job by real connections
+ *   tcp_bind.c        restart: their addresses
  *   fd_tcp_fill.c     restart: what waited, shut down ends, options
  *   fd_tcp_outside.c  restart: connections to outside, by TCP_REPAIR
  *   tcp_unlock.c      restart: their packets flow again */
@@ -104,9 +105,27 @@ struct tsock {
 	struct tcp_repair *repair;       /* of one to outside that comes back; owned */
 	int tmp;                         /* the other end of an orphan until it is filled, -1 */
 	bool opened;
+	bool late;                       /* its address is in other hands: it takes it when it connects */
 };
 struct tsock *tcp_of(struct restore *r, uint32_t id);   /* NULL: no TCP socket */
 int tcp_open(struct restore *r, struct rfile *f, struct err *e);
+/* While they are made: fd_tcp_open.c. */
+struct tcp_maker {
+	struct restore *r;
+	int *want;                              /* the numbers that the job's descriptions have, by id; -1: above 2 none */
+	struct tcp_temp { union inet_addr a; int fd; bool repaired; } *temps; size_t ntemps; /* listening for the moment */
+};
+/* ---- tcp_bind.c: fd is one of ours, with SO_REUSEADDR set and no address. EX_BUSY: it is in use; EX_MISFIT: this node has no such one. ---- */
+int tcp_bind(const struct tcp_maker *m, int fd, const union inet_addr *a, struct err *e);
+/* For the moment only. repaired: fd is in repair mode, and so is what it accepts, which must leave it. */
+int tcp_listen(const struct tcp_maker *m, int fd, const union inet_addr *a, int backlog, bool *repaired, struct err *e);
+/* From own to `to`. wait: until it is connected, some seconds; else (fd has O_NONBLOCK) it is as good when it is under way or refused. */
+int tcp_connect(const struct tcp_maker *m, int fd, const union inet_addr *own, const union inet_addr *to, bool wait, struct err *e);
+/* The same for one that has its own address. */
+int tcp_connect_bound(int fd, const union inet_addr *own, const union inet_addr *to, bool wait, struct err *e);
+void tcp_repair_leave(int fd);           /* SO_REUSEADDR stays set */
+/* What errno says of that address. Returns -1. */
+int tcp_address_error(const union inet_addr *a, struct err *e);
 /* fd_tcp_outside.c: its keys; the socket (in repair mode, at any number) with all that waited; and, when the job is complete, out of
  * repair mode, with what was never sent, and shut down as it was. */
 int tcp_outside_parse(struct restore *r, struct tsock *u, struct err *e);

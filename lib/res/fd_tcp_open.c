@@ -17,17 +17,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <time.h>
 
-enum { CONNECT_SECONDS = 5, TIME_WAIT_SECONDS = 65, UNSEEN_SECONDS = 2 };
-
-struct tcp_temp { union inet_addr a; int fd; };
-struct tcp_maker {
-	struct restore *r;
-	int *want;                              /* the numbers that the job's descriptions have, by id; -1: above 2 none */
-	struct tcp_temp *temps; size_t ntemps;  /* listening for the moment */
-};
+enum { ACCEPT_SECONDS = 5 };
 
 struct tsock *tcp_of(struct restore *r, uint32_t id)
 {
@@ -162,153 +153,71 @@ static int new_socket(const struct tsock *u, const struct rec *rec, struct err *
 	return fd;
 }
 
-static int address_error(const union inet_addr *a, struct err *e)
-{
-	char t[INET_TEXT];
-
-	if (errno == EADDRINUSE)
-		return err_set(e, EX_BUSY, "the TCP address %s is in use", inet_text(a, t));
-	if (errno == EADDRNOTAVAIL || errno == ENODEV)
-		return err_set(e, EX_MISFIT, "this node has no address %s", inet_text(a, t));
-	return err_sys(e, "cannot bind a socket to %s", inet_text(a, t));
-}
-
-static bool is_ino(int fd, uint32_t ino)
-{
-	struct stat st;
-
-	return fd >= 0 && !fstat(fd, &st) && (uint32_t)st.st_ino == ino;
-}
-
-static bool ours(const struct tcp_maker *m, uint32_t ino)
-{
-	for (size_t i = 0; i < m->ntemps; i++)
-		if (is_ino(m->temps[i].fd, ino))
-			return true;
-	for (size_t i = 0; i < m->r->nfiles; i++)
-		if (tcp_of(m->r, (uint32_t)i + 1) && is_ino(m->r->files[i].fd, ino))
-			return true;
-	return false;
-}
-
-/* Who holds the port that bind(2) has just refused? */
-enum holder {
-	LAST_MINUTE, /* only connections that are over: those between two ends of this host are ended, if we may */
-	NOBODY,      /* seen: it has gone since, or is bound and neither listens nor is connected, which sock_diag(7) does not list */
-	SOMEBODY,
-};
-
-static enum holder holder_of(const struct tcp_maker *m, const union inet_addr *a)
-{
-	struct inet_diag t = { 0 };
-	struct inet_end end;
-	bool waits = false, other = false;
-
-	inet_end_of(a, &end);
-	if (inet_diag_tcp(&t, NULL) == 0)
-		for (size_t i = 0; i < t.n && !other; i++) {
-			if (t.v[i].src.port != end.port)
-				continue;
-			if (t.v[i].state == TCPS_TIME_WAIT || !t.v[i].ino) {
-				waits = true;
-				inet_diag_end_wait(&t.v[i]);
-			} else
-				other = !ours(m, t.v[i].ino);
-		}
-	inet_diag_free(&t);
-	return other ? SOMEBODY : waits ? LAST_MINUTE : NOBODY;
-}
-
-static int bind_to(const struct tcp_maker *m, int fd, const union inet_addr *a, struct err *e)
-{
-	static const struct timespec moment = { .tv_nsec = 250000000 };
-
-	for (int tries = 0; bind(fd, &a->sa, inet_size(a)); tries++) {
-		int saved = errno;
-
-		enum holder h = saved == EADDRINUSE ? holder_of(m, a) : SOMEBODY;
-
-		if (h == SOMEBODY || tries == 4 * (h == NOBODY ? UNSEEN_SECONDS : TIME_WAIT_SECONDS)) {
-			errno = saved;
-			return address_error(a, e);
-		}
-		/* The kernel ends its last minute at once for those who may. */
-		if (tries == 2)
-			log_info("a connection of the last minute still holds a TCP port: waiting");
-		if (tries)
-			nanosleep(&moment, NULL);
-	}
-	return 0;
-}
-
 static int open_alone(struct tcp_maker *m, struct tsock *u, struct err *e)
 {
-	int fd = new_socket(u, &u->f->rec, e);
+	int fd = new_socket(u, &u->f->rec, e), rc = 0;
 
 	if (fd < 0)
 		return -1;
-	if (u->bound && bind_to(m, fd, &u->own, e)) {
+	/* One that was about to connect may get an address that is in other hands by now, when it does so. */
+	if (u->connecting) {
+		u->late = bind(fd, &u->own.sa, inet_size(&u->own));
+		if (u->late && errno != EADDRINUSE)
+			rc = tcp_address_error(&u->own, e);
+	} else if (u->bound) {
+		rc = tcp_bind(m, fd, &u->own, e);
+	}
+	if (rc) {
 		close(fd);
 		return -1;
 	}
 	return keep(m, u, fd, e);
 }
 
-static int temp_listener(struct tcp_maker *m, const struct tsock *server, const union inet_addr *a, struct err *e)
+static struct tcp_temp *temp_listener(struct tcp_maker *m, const struct tsock *server, const union inet_addr *a, struct err *e)
 {
 	struct tcp_temp *v;
+	bool repaired;
 	int fd;
 
 	for (size_t i = m->ntemps; i-- > 0;)
 		if (!memcmp(&m->temps[i].a, a, sizeof *a))
-			return m->temps[i].fd;
+			return &m->temps[i];
 	fd = new_socket(server, &server->f->rec, e);
 	if (fd < 0)
-		return -1;
-	if (bind_to(m, fd, a, e) || (listen(fd, 16) && err_sys(e, "cannot listen"))) {
+		return NULL;
+	if (tcp_listen(m, fd, a, 16, &repaired, e)) {
 		close(fd);
-		return -1;
+		return NULL;
 	}
 	v = realloc(m->temps, (m->ntemps + 1) * sizeof *v);
+	if (v)
+		m->temps = v;
 	fd = v ? restore_high_fd(m->r, fd) : fd;
 	if (!v || fd < 0) {
 		if (fd >= 0)
 			close(fd);
-		return err_set(e, EX_FAILED, "no room for another socket");
+		err_set(e, EX_FAILED, "no room for another socket");
+		return NULL;
 	}
-	m->temps = v;
-	v[m->ntemps++] = (struct tcp_temp){ *a, fd };
-	return fd;
-}
-
-static int connect_to(int fd, const union inet_addr *a, struct err *e)
-{
-	static const struct timeval patience = { CONNECT_SECONDS, 0 }, none;
-	static const struct timespec moment = { .tv_nsec = 250000000 };
-	char t[INET_TEXT];
-	int rc = -1;
-
-	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof patience))
-		return err_sys(e, "cannot set a socket option");
-	/* One between the same ends that is in TIME-WAIT gives way after a second. */
-	for (int tries = 0; tries < 12 && (rc = connect(fd, &a->sa, inet_size(a))) && errno == EADDRNOTAVAIL; tries++)
-		nanosleep(&moment, NULL);
-	if (rc)
-		return errno == EADDRNOTAVAIL || errno == EADDRINUSE ? address_error(a, e) : err_sys(e, "cannot connect to %s", inet_text(a, t));
-	return setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &none, sizeof none) ? err_sys(e, "cannot set a socket option") : 0;
+	v += m->ntemps++;
+	*v = (struct tcp_temp){ *a, fd, repaired };
+	return v;
 }
 
 /* The connection of `from`; a stranger's that came first is closed again. */
-static int accept_from(int l, const union inet_addr *from, struct err *e)
+static int accept_from(const struct tcp_temp *l, const union inet_addr *from, struct err *e)
 {
-	struct pollfd one = { .fd = l, .events = POLLIN };
+	struct pollfd one = { .fd = l->fd, .events = POLLIN };
 	union inet_addr peer;
 
-	while (poll(&one, 1, CONNECT_SECONDS * 1000) == 1) {
-		int fd = accept4(l, NULL, NULL, SOCK_CLOEXEC);
+	while (poll(&one, 1, ACCEPT_SECONDS * 1000) == 1) {
+		int fd = accept4(l->fd, NULL, NULL, SOCK_CLOEXEC);
 
 		if (fd < 0)
 			return err_sys(e, "cannot accept a connection");
+		if (l->repaired)
+			tcp_repair_leave(fd);
 		if (inet_peer(fd, &peer) && inet_same(&peer, from))
 			return fd;
 		close(fd);
@@ -321,12 +230,13 @@ static int connection(struct tcp_maker *m, struct tsock *u, struct tsock *other,
 {
 	bool u_serves = u->server && !other->server;
 	struct tsock *client = u_serves ? other : u, *server = u_serves ? u : other;
+	const struct tcp_temp *l = temp_listener(m, server, &server->own, e);
 	union inet_addr own;
-	int l = temp_listener(m, server, &server->own, e), c = l < 0 ? -1 : new_socket(client, client->f ? &client->f->rec : NULL, e), s = -1;
+	int c = l ? new_socket(client, client->f ? &client->f->rec : NULL, e) : -1, s = -1;
 
 	if (c < 0)
 		return -1;
-	if (!bind_to(m, c, &client->own, e) && !connect_to(c, &client->peer, e) && inet_own(c, &own))
+	if (!tcp_connect(m, c, &client->own, &client->peer, true, e) && inet_own(c, &own))
 		s = accept_from(l, &own, e);
 	if (s < 0) {
 		close(c);
@@ -369,7 +279,8 @@ static int open_orphan(struct tcp_maker *m, struct tsock *u, struct err *e)
 static int open_closed(struct tcp_maker *m, struct tsock *u, struct err *e)
 {
 	struct tsock any = *u;
-	int l = socket(u->family, SOCK_STREAM | SOCK_CLOEXEC, 0), c = -1, s = -1;
+	struct tcp_temp l = { .fd = socket(u->family, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+	int c = -1, s = -1;
 
 	memset(&any.own, 0, sizeof any.own);
 	any.own.sa.sa_family = (sa_family_t)u->family;
@@ -377,13 +288,13 @@ static int open_closed(struct tcp_maker *m, struct tsock *u, struct err *e)
 		any.own.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
 	else
 		any.own.in6.sin6_addr = (struct in6_addr)IN6ADDR_LOOPBACK_INIT;
-	if (l < 0 || bind(l, &any.own.sa, inet_size(&any.own)) || listen(l, 1) || !inet_own(l, &any.peer)) {
+	if (l.fd < 0 || bind(l.fd, &any.own.sa, inet_size(&any.own)) || listen(l.fd, 1) || !inet_own(l.fd, &any.peer)) {
 		err_sys(e, "cannot make a TCP socket");
-	} else if ((c = new_socket(u, &u->f->rec, e)) >= 0 && !connect_to(c, &any.peer, e) && inet_own(c, &any.own)) {
-		s = accept_from(l, &any.own, e);
+	} else if ((c = new_socket(u, &u->f->rec, e)) >= 0 && !tcp_connect_bound(c, &any.own, &any.peer, true, e) && inet_own(c, &any.own)) {
+		s = accept_from(&l, &any.own, e);
 	}
-	if (l >= 0)
-		close(l);
+	if (l.fd >= 0)
+		close(l.fd);
 	if (s < 0) {
 		if (c >= 0)
 			close(c);
@@ -404,18 +315,30 @@ static int open_outside(struct tcp_maker *m, struct tsock *u, struct err *e)
 
 static int open_pending(struct tcp_maker *m, struct tsock *u, struct err *e)
 {
-	return open_alone(m, u, e) || connect_to(u->f->fd, &u->peer, e) ? -1 : 0;
+	int fd = new_socket(u, &u->f->rec, e);
+
+	if (fd < 0)
+		return -1;
+	if (tcp_connect(m, fd, &u->own, &u->peer, true, e)) {
+		close(fd);
+		return -1;
+	}
+	return keep(m, u, fd, e);
 }
 
 /* As a program does that does not wait for it. */
-static int connect_on(struct tsock *u, struct err *e)
+static int connect_on(const struct tcp_maker *m, struct tsock *u, struct err *e)
 {
-	if (fcntl(u->f->fd, F_SETFL, O_NONBLOCK))
+	int fd = u->f->fd;
+
+	if (fcntl(fd, F_SETFL, O_NONBLOCK))
 		return err_sys(e, "cannot set the flags of a socket");
-	if (connect(u->f->fd, &u->peer.sa, inet_size(&u->peer)) && errno != EINPROGRESS && errno != ECONNREFUSED && errno != ENETUNREACH &&
-	    errno != EHOSTUNREACH)
-		return address_error(&u->peer, e);
-	return fd_set_flags(u->f->fd, &u->f->rec, e);
+	if (!u->late)
+		return tcp_connect_bound(fd, &u->own, &u->peer, false, e) ? -1 : fd_set_flags(fd, &u->f->rec, e);
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int)))
+		return err_sys(e, "cannot set a socket option");
+	/* Options were set: some of them again. */
+	return tcp_connect(m, fd, &u->own, &u->peer, false, e) ? -1 : tcp_options(u, e);
 }
 
 enum phase { BOUND, CONNECTED, WAITING };
@@ -472,17 +395,19 @@ static int listen_all(struct restore *r, struct err *e)
 		struct tsock *u = tcp_of(r, (uint32_t)i + 1);
 
 		if (u && u->listening && listen(u->f->fd, u->backlog))
-			return address_error(&u->own, e);
+			return tcp_address_error(&u->own, e);
 	}
 	return 0;
 }
 
-static int connect_rest(struct restore *r, struct err *e)
+static int connect_rest(const struct tcp_maker *m, struct err *e)
 {
+	struct restore *r = m->r;
+
 	for (size_t i = 0; i < r->nfiles; i++) {
 		struct tsock *u = tcp_of(r, (uint32_t)i + 1);
 
-		if (u && u->connecting && connect_on(u, e))
+		if (u && u->connecting && connect_on(m, u, e))
 			return err_prefix(e, "file %u", u->f->id);
 	}
 	return 0;
@@ -540,7 +465,7 @@ static int open_all(struct restore *r, struct err *e)
 	rc = open_phase(&m, BOUND, e) || open_phase(&m, CONNECTED, e) ? -1 : 0;
 	temps_close(&m);
 	if (!rc)
-		rc = listen_all(r, e) || open_phase(&m, WAITING, e) || tcp_fill_all(r, e) || connect_rest(r, e) ? -1 : 0;
+		rc = listen_all(r, e) || open_phase(&m, WAITING, e) || tcp_fill_all(r, e) || connect_rest(&m, e) ? -1 : 0;
 	free(m.want);
 	return rc;
 }
