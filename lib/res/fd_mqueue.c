@@ -1,13 +1,17 @@
 /* fd_mqueue: POSIX message queues. mq_overview(7).
  *
- * Record: TYPE="mqueue" ... QUEUE=(id of its first description) and with that one MAXMSG= MSGSIZE= MODE= UID= GID= BYTES= [GHOST="1"];
+ * Record: TYPE="mqueue" ... QUEUE=(id of its first description) and with that one MAXMSG= MSGSIZE= MODE= UID= GID= BYTES= [GHOST="1"] [NOTIFY=PID];
  * content: raw member mqueue_ID, of each message its priority and length (32 bits each, of this machine) and its bytes, in the
  * order in which they would be received.
  *
  * No call looks at a message without taking it. So a child of ours, which no signal but SIGKILL of itself ends, takes all and puts
  * them back in the same order, while all processes stand. When the checkpointer dies meanwhile, the child goes on: the job may find
  * the queue short for some microseconds, and what it sends in between may come before what was there; nothing is lost. A
- * queue that processes outside have open is refused, and one with a notification (mq_notify(3)): what it carries is shown nowhere.
+ * queue that processes outside have open is refused.
+ *
+ * A process that is to be notified (mq_notify(3)) without a signal is registered again. A registration with a signal or a thread is
+ * refused: what those carry (sigev_value, the socket and cookie of libc) is shown nowhere, and a message that would tell uses it up. So
+ * does taking the messages that wait: a queue with both is refused, too.
  *
  * Queues outlive processes: on restart one of that name is taken again when nobody has it open and its limits and owner are the same,
  * and gets the messages of the image. */
@@ -22,6 +26,7 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 
@@ -77,20 +82,60 @@ static struct dfile *first_of(struct dump *d, const struct dfile *f)
 	return NULL;
 }
 
+/* What the queue's file says; pid 0: nobody is to be notified. */
+struct notify { int how, signo, pid; size_t bytes; };
+
+static int notify_read(int fd, struct notify *n)
+{
+	char text[256] = "";
+
+	*n = (struct notify){ 0 };
+	if (pread(fd, text, sizeof text - 1, 0) < 0)
+		return -1;
+	return sscanf(text, "QSIZE:%zu NOTIFY:%d SIGNO:%d NOTIFY_PID:%d", &n->bytes, &n->how, &n->signo, &n->pid) == 4 ? 0 : -1;
+}
+
+/* The member whose number here is pid, as the job sees it; 0: none. */
+static pid_t member(const struct dump *d, int pid)
+{
+	for (size_t i = 0; i < d->nprocs; i++)
+		if (d->procs[i]->tgid == pid)
+			return d->procs[i]->vpid;
+	return 0;
+}
+
+static int notify_check(struct dump *d, struct dfile *f, const struct notify *n)
+{
+	struct mq_attr a;
+
+	if (!n->pid)
+		return 0;
+	if (n->how == SIGEV_SIGNAL)
+		return refuse(d, f->p, "fd %d: POSIX message queue %s: process %d is to be notified by signal %d (mq_notify), and what that carries is shown nowhere",
+			      f->fd, f->link, n->pid, n->signo);
+	if (n->how != SIGEV_NONE)
+		return refuse(d, f->p, "fd %d: POSIX message queue %s: process %d is to be notified by a thread (mq_notify, SIGEV_THREAD), which is not supported",
+			      f->fd, f->link, n->pid);
+	if (!member(d, n->pid))
+		return refuse(d, f->p, "fd %d: POSIX message queue %s: process %d, which is outside the job, is to be notified (mq_notify)",
+			      f->fd, f->link, n->pid);
+	if (mq_getattr(f->lfd, &a) || a.mq_curmsgs)
+		return refuse(d, f->p, "fd %d: POSIX message queue %s: messages wait in it, and process %d is to be notified (mq_notify) of the next after them",
+			      f->fd, f->link, n->pid);
+	return 0;
+}
+
 static int mqueue_check(struct dump *d, struct dfile *f, struct err *e)
 {
 	AUTO_FD int fd = reopen(f->lfd, O_RDWR);
-	char text[256] = "";
-	const char *p;
+	struct notify n;
 	int pid;
 
 	if (fd < 0)
 		return refuse(d, f->p, "fd %d: POSIX message queue %s may not be read and written: %s", f->fd, f->link, strerror(errno));
-	if (pread(fd, text, sizeof text - 1, 0) < 0)
-		return err_sys(e, "cannot look at message queue %s", f->link);
-	p = strstr(text, "NOTIFY_PID:");
-	if (p && atoi(p + 11))
-		return refuse(d, f->p, "fd %d: POSIX message queue %s: its notification (mq_notify) is not supported", f->fd, f->link);
+	if (notify_read(fd, &n))
+		return refuse(d, f->p, "fd %d: POSIX message queue %s: this kernel does not tell who is to be notified", f->fd, f->link);
+	notify_check(d, f, &n);
 	pid = open_by_another(&f->st, d);
 	if (pid)
 		return refuse(d, f->p, "fd %d: POSIX message queue %s is used by process %d, which is outside the job", f->fd, f->link, pid);
@@ -168,7 +213,9 @@ static int mqueue_dump(struct dump *d, struct dfile *f, struct err *e)
 {
 	struct dfile *first = first_of(d, f);
 	struct buf *b = &d->files_out;
+	AUTO_FD int rw = -1;
 	struct mq_attr a;
+	struct notify n;
 
 	rec_put_u64(b, "QUEUE", first->id);
 	if (first != f)
@@ -182,6 +229,11 @@ static int mqueue_dump(struct dump *d, struct dfile *f, struct err *e)
 	rec_put_u64(b, "GID", f->st.st_gid);
 	if (!f->st.st_nlink)
 		rec_put_u64(b, "GHOST", 1);
+	rw = reopen(f->lfd, O_RDWR);
+	if (rw < 0 || notify_read(rw, &n))
+		return err_sys(e, "cannot look at message queue %s", f->link);
+	if (n.pid)
+		rec_put_i64(b, "NOTIFY", member(d, n.pid));
 	return look_at_messages(d, f, &a, e);
 }
 
@@ -190,6 +242,7 @@ static int mqueue_dump(struct dump *d, struct dfile *f, struct err *e)
 struct queue {
 	uint64_t maxmsg, msgsize, mode, uid, gid, ghost, bytes;
 	char name[NAME_MAX + 2];       /* "/NAME" */
+	int notify;                    /* the process that is to be notified, 0 */
 	int rw;                        /* our own description, kept to the end */
 	bool made;
 };
@@ -202,8 +255,11 @@ static int parse(struct restore *r, struct rfile *f, struct queue *q, struct err
 	if (rec_u64(&f->rec, "MAXMSG", MSGS_MAX, &q->maxmsg, e) || rec_u64(&f->rec, "MSGSIZE", MSGSIZE_MAX, &q->msgsize, e) ||
 	    rec_u64(&f->rec, "MODE", 07777, &q->mode, e) || rec_u64(&f->rec, "UID", UINT32_MAX, &q->uid, e) ||
 	    rec_u64(&f->rec, "GID", UINT32_MAX, &q->gid, e) || rec_u64_or(&f->rec, "GHOST", 1, 0, &q->ghost, e) ||
-	    rec_u64(&f->rec, "BYTES", INT64_MAX, &q->bytes, e) || rec_str(&f->rec, "PATH", &path, e))
+	    rec_u64(&f->rec, "BYTES", INT64_MAX, &q->bytes, e) || rec_str(&f->rec, "PATH", &path, e) ||
+	    (rec_find(&f->rec, "NOTIFY") && rec_int(&f->rec, "NOTIFY", 1, INT32_MAX, &q->notify, e)))
 		return -1;
+	if (q->notify && !restore_find(r, q->notify))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: NOTIFY is no process of the job", f->rec.line);
 	base = strrchr(path, '/');
 	n = base ? strlen(base) : 0;
 	if (n < 2 || n >= sizeof q->name || !q->maxmsg || !q->msgsize)
@@ -358,6 +414,8 @@ int mqueue_finish(struct restore *r, struct err *e)
 	for (size_t i = 0; i < r->nfiles; i++) {
 		struct queue *q = queue_of(&r->files[i]);
 
+		if (q && q->notify)
+			return err_set(e, EX_BAD_IMAGE, "process %d is to be notified of message queue %s, but has it not open", q->notify, q->name);
 		if (q && q->rw >= 0 && fchmod(q->rw, (mode_t)q->mode))
 			return err_sys(e, "cannot set the mode of message queue %s", q->name);
 		if (q && q->rw >= 0)
@@ -378,6 +436,35 @@ void mqueue_undo(struct restore *r)
 	}
 }
 
+/* When the descriptors are where they stay: closing one of them would end it. */
+static int notify_late(struct restore *r, struct rproc *p, struct err *e)
+{
+	static const struct sigevent none = { .sigev_notify = SIGEV_NONE };
+
+	for (size_t k = 0; k < p->nfds; k++) {
+		struct rfile *f = &r->files[p->fds[k].file - 1];
+		uint64_t first;
+		struct queue *q;
+		long ret;
+
+		if (f->ops != &fd_mqueue_ops || rec_u64(&f->rec, "QUEUE", r->nfiles, &first, NULL))
+			continue;
+		q = queue_of(&r->files[first - 1]);
+		if (!q || q->notify != p->pid)
+			continue;
+		if (remote_room(p->rem, 1, sizeof none, e) ||
+		    remote_one(p->rem, "mq_notify", &ret, e, SYS_mq_notify, (uint64_t)p->fds[k].fd, remote_put(p->rem, &none, sizeof none), 0, 0, 0, 0))
+			return -1;
+		q->notify = 0;
+		if (ret < 0) {
+			errno = (int)-ret;
+			return err_sys(e, "fd %d: mq_notify", p->fds[k].fd);
+		}
+	}
+	return 0;
+}
+
+const struct res_ops res_mqueue = { .name = "mqueue", .late = notify_late };
 const struct fd_ops fd_mqueue_ops = {
 	.type = "mqueue", .match = mqueue_match, .check = mqueue_check, .dump = mqueue_dump, .open = mqueue_open,
 };

@@ -275,7 +275,8 @@ static void named(void)
 	fd = (int)mq_open(name, O_RDWR | O_CREAT, 0600, NULL);
 	mq_unlink(name);
 	VICTIM_TRY(mq_notify((mqd_t)fd, &(struct sigevent){ .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2 }));
-	due(fd, "POSIX message queue %s (deleted): its notification (mq_notify) is not supported", name);
+	due(fd, "POSIX message queue %s (deleted): process %d is to be notified by signal %d (mq_notify), and what that carries is shown nowhere",
+	    name, getpid(), SIGUSR2);
 	VICTIM_TRY(fd = open("/proc/self/ns/uts", O_RDONLY));
 	VICTIM_TRY(readlink("/proc/self/ns/uts", link, sizeof link - 1));
 	due(fd, "namespace descriptor %s is not supported", link);
