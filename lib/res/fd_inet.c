@@ -1,7 +1,7 @@
 /* fd_inet: sockets of IPv4 and IPv6 without connections: UDP, UDP-lite, ICMP (ping) and raw ones. udp(7), udplite(7), icmp(7), raw(7).
  *
  * Record: TYPE="inet" ... FAMILY="inet"|"inet6" KIND="dgram"|"raw" PROTOCOL=n UID= GID= MODE= [ADDRESS=] [PEER=] [OPTIONS=] [FILTER=] [GROUPS=]
- *   [ICMP_FILTER=] [CONTENT=bytes MESSAGES="LENGTH@SOURCE ..."], or EXTERNAL="1" [STD=n]: somebody's stdio, as fd_ext.
+ *   [ICMP_FILTER=] [CONTENT=bytes MESSAGES="LENGTH@SOURCE[>OWN] ..."], or EXTERNAL="1" [STD=n]: somebody's stdio, as fd_ext.
  *
  * Datagrams that wait are sent again by the socket of the job that sent them, or by one that has the sender's address for a moment. Where that
  * cannot be, because the sender is on another node or still there, they are lost, as the protocol allows at any time; what the error
@@ -31,8 +31,8 @@ struct isock {
 	int family, type, protocol;
 	union inet_addr own, peer;
 	uint64_t content;
-	struct message { uint32_t len; union inet_addr from; } *v; size_t n;
-	bool opened;
+	struct message { uint32_t len; union inet_addr from, to; } *v; size_t n;
+	bool shares;
 };
 
 static bool inet_match(const struct dfile *f)
@@ -50,6 +50,18 @@ static bool inet_match(const struct dfile *f)
 							   protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6));
 }
 
+/* What getsockname(2) shows as the port of a raw socket is its protocol. */
+static const char *address_text(const union inet_addr *a, int type, char out[INET_TEXT])
+{
+	char *colon;
+
+	inet_text(a, out);
+	colon = type == SOCK_RAW ? strrchr(out, ':') : NULL;
+	if (colon)
+		*colon = 0;
+	return out;
+}
+
 static bool peeks(int type, int protocol)
 {
 	return type == SOCK_DGRAM && (protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE);
@@ -64,9 +76,9 @@ static const char *text(const struct dfile *f, char out[2 * INET_TEXT + 32])
 	union inet_addr a;
 
 	if (inet_own(f->lfd, &a))
-		inet_text(&a, own);
+		address_text(&a, type, own);
 	if (inet_peer(f->lfd, &a))
-		inet_text(&a, peer);
+		address_text(&a, type, peer);
 	snprintf(out, 2 * INET_TEXT + 32, "%s socket %s%s%s",
 		 type == SOCK_RAW ? "raw" : protocol == IPPROTO_UDP ? "UDP" : protocol == IPPROTO_UDPLITE ? "UDP-lite" : "ping", own,
 		 *peer ? " -> " : "", peer);
@@ -95,32 +107,72 @@ static int peek_from(int fd, int off)
 	return setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &off, sizeof off);
 }
 
+/* The address of ours that it was sent to, where the program asks for it (IP_PKTINFO, IPV6_RECVPKTINFO) and it is no group's. */
+static bool sent_to(struct msghdr *m, uint16_t port, union inet_addr *to)
+{
+	memset(to, 0, sizeof *to);
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+		struct in_pktinfo four;
+		struct in6_pktinfo six;
+
+		if (c->cmsg_level == SOL_IP && c->cmsg_type == IP_PKTINFO && c->cmsg_len >= CMSG_LEN(sizeof four)) {
+			memcpy(&four, CMSG_DATA(c), sizeof four);
+			to->in = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr = four.ipi_addr, .sin_port = htons(port) };
+			return four.ipi_addr.s_addr == four.ipi_spec_dst.s_addr;
+		}
+		if (c->cmsg_level == SOL_IPV6 && c->cmsg_type == IPV6_PKTINFO && c->cmsg_len >= CMSG_LEN(sizeof six)) {
+			memcpy(&six, CMSG_DATA(c), sizeof six);
+			to->in6 = (struct sockaddr_in6){ .sin6_family = AF_INET6, .sin6_addr = six.ipi6_addr, .sin6_port = htons(port),
+				.sin6_scope_id = IN6_IS_ADDR_LINKLOCAL(&six.ipi6_addr) ? six.ipi6_ifindex : 0 };
+			return !IN6_IS_ADDR_MULTICAST(&six.ipi6_addr);
+		}
+	}
+	return false;
+}
+
+static ssize_t peek(int fd, char *mem, union inet_addr *from, union inet_addr *to, uint16_t port, bool *has_to)
+{
+	char control[512];
+	struct iovec v = { mem, MESSAGE_MAX };
+	struct msghdr m = { .msg_name = from, .msg_namelen = sizeof *from, .msg_iov = &v, .msg_iovlen = 1, .msg_control = control,
+			    .msg_controllen = sizeof control };
+	ssize_t n = recvmsg(fd, &m, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+	*has_to = n >= 0 && sent_to(&m, port, to);
+	return n;
+}
+
 /* All that waits, one after the other. */
 static int queue_read(const struct dfile *f, struct buf *data, struct buf *messages, struct err *e)
 {
 	AUTO_FREE char *mem = malloc(MESSAGE_MAX);
+	union inet_addr own;
 	size_t n = 0;
 
 	if (!mem)
 		return err_set(e, EX_FAILED, "out of memory");
+	if (!inet_own(f->lfd, &own))
+		return 0;
 	for (;; n++) {
-		union inet_addr from = { 0 };
-		socklen_t len = sizeof from;
+		union inet_addr from = { 0 }, to;
 		char addr[INET_TEXT];
+		bool has_to;
 		ssize_t got;
 
 		if (peek_from(f->lfd, (int)data->len))
 			return err_sys(e, "SO_PEEK_OFF");
-		got = recvfrom(f->lfd, mem, MESSAGE_MAX, MSG_PEEK | MSG_DONTWAIT, &from.sa, &len);
+		got = peek(f->lfd, mem, &from, &to, inet_port(&own), &has_to);
 		/* An error that waits (ECONNREFUSED) comes first, and only once. */
 		if (got < 0 && errno != EAGAIN && n == 0)
-			got = recvfrom(f->lfd, mem, MESSAGE_MAX, MSG_PEEK | MSG_DONTWAIT, &from.sa, &len);
+			got = peek(f->lfd, mem, &from, &to, inet_port(&own), &has_to);
 		if (got < 0 || n == MESSAGES_MAX || data->len > QUEUE_MAX - MESSAGE_MAX)
 			break;
 		if (!inet_size(&from))
 			continue;
 		buf_add(data, mem, (size_t)got);
 		buf_printf(messages, "%s%zd@%s", messages->len ? " " : "", got, inet_text(&from, addr));
+		if (has_to && inet_any(&own))
+			buf_printf(messages, ">%s", inet_text(&to, addr));
 	}
 	return buf_failed(data) || buf_failed(messages) ? err_set(e, EX_FAILED, "out of memory") : 0;
 }
@@ -196,14 +248,18 @@ static int parse_messages(struct isock *u, const struct rec *rec, struct err *e)
 
 	for (char *m = copy ? strtok_r(copy, " ", &save) : NULL; m; m = strtok_r(NULL, " ", &save)) {
 		struct message *v = u->n & (u->n - 1) ? u->v : realloc(u->v, (u->n ? 2 * u->n : 1) * sizeof *v);
-		char *at = strchr(m, '@'), *end;
+		char *at = strchr(m, '@'), *to = strchr(m, '>'), *end;
 		unsigned long len = strtoul(m, &end, 10);
 
 		if (!v)
 			return err_set(e, EX_FAILED, "out of memory");
 		u->v = v;
+		if (to)
+			*to++ = 0;
+		v[u->n].to.sa.sa_family = AF_UNSPEC;
 		if (u->n == MESSAGES_MAX || !at || end != at || m[0] < '0' || m[0] > '9' || len > MESSAGE_MAX ||
-		    inet_parse(at + 1, &v[u->n].from) || v[u->n].from.sa.sa_family != u->family)
+		    inet_parse(at + 1, &v[u->n].from) < 0 || v[u->n].from.sa.sa_family != u->family ||
+		    (to && (inet_parse(to, &v[u->n].to) < 0 || v[u->n].to.sa.sa_family != u->family)))
 			return err_set(e, EX_BAD_IMAGE, "line %zu: malformed MESSAGES", rec->line);
 		v[u->n++].len = (uint32_t)len;
 		sum += len;
@@ -246,11 +302,34 @@ static int address_error(const struct isock *u, const union inet_addr *a, struct
 {
 	char t[INET_TEXT];
 
+	address_text(a, u->type, t);
 	if (errno == EADDRINUSE)
-		return err_set(e, EX_BUSY, "the %s address %s is in use", u->protocol == IPPROTO_UDP ? "UDP" : "socket", inet_text(a, t));
+		return err_set(e, EX_BUSY, "the %s address %s is in use", u->protocol == IPPROTO_UDP ? "UDP" : "socket", t);
 	if (errno == EADDRNOTAVAIL || errno == ENODEV)
-		return err_set(e, EX_MISFIT, "this node has no address %s", inet_text(a, t));
-	return err_sys(e, "cannot bind or connect a socket to %s", inet_text(a, t));
+		return err_set(e, EX_MISFIT, "this node has no address %s", t);
+	return err_sys(e, "cannot bind or connect a socket to %s", t);
+}
+
+/* Sockets of the job may have one address, also when a program took SO_REUSEADDR back after bind(2). */
+static bool shares(struct restore *r, const struct isock *u)
+{
+	for (size_t i = 0; i < r->nfiles; i++) {
+		const struct isock *v = inet_of(r, i);
+
+		if (v && v != u && v->type == SOCK_DGRAM && v->protocol == u->protocol && v->own.sa.sa_family && inet_port(&v->own) == inet_port(&u->own))
+			return true;
+	}
+	return false;
+}
+
+static int place(struct restore *r, struct isock *u, struct err *e)
+{
+	if (!u->own.sa.sa_family)
+		return 0;
+	u->shares = u->type == SOCK_DGRAM && shares(r, u);
+	if (u->shares && setsockopt(u->f->fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 1 }, sizeof(int)))
+		return err_sys(e, "cannot set a socket option");
+	return bind(u->f->fd, &u->own.sa, inet_size(&u->own)) ? address_error(u, &u->own, e) : 0;
 }
 
 static int make(struct restore *r, struct isock *u, struct err *e)
@@ -263,13 +342,12 @@ static int make(struct restore *r, struct isock *u, struct err *e)
 			err_hint(e, "raw sockets need CAP_NET_RAW");
 		return -1;
 	}
-	u->f->fd = fd;
-	u->opened = true;
+	u->f->fd = restore_high_fd(r, fd);
+	if (u->f->fd < 0)
+		return err_sys(e, "cannot place a socket above %d (RLIMIT_NOFILE)", r->fd_base);
 	if (r->check_only)
 		return 0;
-	if (sockopt_set(&u->f->rec, fd, SOCKOPT_EARLY, e))
-		return -1;
-	return u->own.sa.sa_family && bind(fd, &u->own.sa, inet_size(&u->own)) ? address_error(u, &u->own, e) : 0;
+	return sockopt_set(&u->f->rec, u->f->fd, SOCKOPT_EARLY, e) || place(r, u, e) ? -1 : 0;
 }
 
 static int content(struct restore *r, const struct isock *u, struct buf *b, struct err *e)
@@ -319,24 +397,63 @@ static int temp_sender(const struct isock *to, const union inet_addr *from)
 }
 
 /* Where it can be reached from here. */
-static union inet_addr target(const struct isock *u)
+static union inet_addr target(const struct isock *u, const struct message *m)
 {
 	union inet_addr a = u->own;
 
 	if (!inet_any(&a))
 		return a;
-	if (u->family == AF_INET)
+	if (m->to.sa.sa_family && inet_local(&m->to)) {
+		a = m->to;
+		inet_set_port(&a, inet_port(&u->own));
+	} else if (u->family == AF_INET) {
 		a.in.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-	else
+	} else {
 		a.in6.sin6_addr = (struct in6_addr)IN6ADDR_LOOPBACK_INIT;
+	}
 	return a;
+}
+
+/* By fd, from that one of its addresses: many may be its. */
+static bool send_from(int fd, const union inet_addr *from, const union inet_addr *to, char *p, size_t n)
+{
+	union { struct cmsghdr c; char room[CMSG_SPACE(sizeof(struct in6_pktinfo))]; } control = { .c.cmsg_len = 0 };
+	struct iovec v = { p, n };
+	union inet_addr dest = *to;
+	struct msghdr m = { .msg_name = &dest, .msg_namelen = inet_size(to), .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control };
+
+	if (from->sa.sa_family == AF_INET) {
+		struct in_pktinfo i = { .ipi_spec_dst = from->in.sin_addr };
+
+		m.msg_controllen = CMSG_SPACE(sizeof i);
+		control.c = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof i), .cmsg_level = SOL_IP, .cmsg_type = IP_PKTINFO };
+		memcpy(CMSG_DATA(&control.c), &i, sizeof i);
+	} else {
+		struct in6_pktinfo i = { .ipi6_addr = from->in6.sin6_addr, .ipi6_ifindex = from->in6.sin6_scope_id };
+
+		m.msg_controllen = CMSG_SPACE(sizeof i);
+		control.c = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof i), .cmsg_level = SOL_IPV6, .cmsg_type = IPV6_PKTINFO };
+		memcpy(CMSG_DATA(&control.c), &i, sizeof i);
+	}
+	return sendmsg(fd, &m, MSG_DONTWAIT) == (ssize_t)n;
+}
+
+/* Sent again by who sent it, or by a socket of the moment with his address. */
+static bool repeat(struct restore *r, const struct isock *u, const struct message *m, char *p)
+{
+	union inet_addr to = target(u, m);
+	int s = sender_of(r, u, &m->from), temp = s < 0 ? temp_sender(u, &m->from) : -1;
+	bool done = (s >= 0 || temp >= 0) && send_from(s < 0 ? temp : s, &m->from, &to, p, m->len);
+
+	if (temp >= 0)
+		close(temp);
+	return done;
 }
 
 static int fill(struct restore *r, struct isock *u, struct err *e)
 {
 	static const struct timespec moment = { .tv_nsec = 1000000 };
 	AUTO_BUF struct buf data = BUF_INIT;
-	union inet_addr to = target(u);
 	struct pollfd one = { .fd = u->f->fd, .events = POLLIN };
 	size_t at = 0, gone = 0;
 
@@ -348,28 +465,18 @@ static int fill(struct restore *r, struct isock *u, struct err *e)
 	int room = (int)(u->content / 2 + u->n * 512 + SPARE), had = sockopt_int(u->f->fd, SO_RCVBUF) / 2;
 	if (had < room && setsockopt(u->f->fd, SOL_SOCKET, SO_RCVBUFFORCE, &room, sizeof room))
 		setsockopt(u->f->fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
-	for (size_t i = 0; i < u->n; at += u->v[i++].len) {
-		int s = sender_of(r, u, &u->v[i].from), temp = s < 0 ? temp_sender(u, &u->v[i].from) : -1;
-		ssize_t n = s < 0 && temp < 0 ? -1 :
-			sendto(s < 0 ? temp : s, data.p + at, u->v[i].len, MSG_DONTWAIT, &to.sa, inet_size(&to));
-
-		gone += n < 0;
-		if (temp >= 0)
-			close(temp);
-	}
+	for (size_t i = 0; i < u->n; at += u->v[i++].len)
+		gone += !repeat(r, u, &u->v[i], data.p + at);
 	for (int i = 0; gone < u->n && poll(&one, 1, 0) == 0 && i < SETTLE_TRIES; i++)
 		nanosleep(&moment, NULL);
 	setsockopt(u->f->fd, SOL_SOCKET, SO_RCVBUF, &had, sizeof had);
 	setsockopt(u->f->fd, SOL_SOCKET, 72 /* SO_BUF_LOCK */, &(int){ 0 }, sizeof(int));
 	if (gone)
 		log_info("file %u: %zu of %zu datagrams that waited in a socket are lost: their senders cannot be imitated", u->f->id, gone, u->n);
-	free(u->v);
-	u->v = NULL;
-	u->n = 0;
 	return 0;
 }
 
-static int finish(struct isock *u, struct err *e)
+static int finish(struct restore *r, struct isock *u, struct err *e)
 {
 	const struct rec *rec = &u->f->rec;
 	int fd = u->f->fd;
@@ -377,6 +484,7 @@ static int finish(struct isock *u, struct err *e)
 	uint64_t uid, gid, mode;
 	size_t n;
 
+	(void)r;
 	if (u->peer.sa.sa_family && connect(fd, &u->peer.sa, inet_size(&u->peer)))
 		return address_error(u, &u->peer, e);
 	if (rec_find(rec, "ICMP_FILTER")) {
@@ -385,6 +493,8 @@ static int finish(struct isock *u, struct err *e)
 		if (setsockopt(fd, u->family == AF_INET ? SOL_RAW : IPPROTO_ICMPV6, 1, icmp, (socklen_t)n))
 			return err_sys(e, "cannot set the ICMP filter of a socket");
 	}
+	if (u->shares)
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &(int){ 0 }, sizeof(int));
 	if (mcast_set(rec, fd, u->family, e) || sockopt_set(rec, fd, 0, e) || fd_set_flags(fd, rec, e))
 		return -1;
 	if (rec_u64(rec, "UID", UINT32_MAX, &uid, e) || rec_u64(rec, "GID", UINT32_MAX, &gid, e) || rec_u64(rec, "MODE", 07777, &mode, e))
@@ -395,9 +505,7 @@ static int finish(struct isock *u, struct err *e)
 	return fchmod(fd, (mode_t)mode) ? err_sys(e, "cannot set the mode of a socket") : 0;
 }
 
-/* All with the first one: all are bound before one receives what another sent, and connected after it, when they take nothing from others
- * any more. */
-static int open_all(struct restore *r, struct err *e)
+static int parse_all(struct restore *r, struct err *e)
 {
 	for (size_t i = 0; i < r->nfiles; i++) {
 		struct rfile *f = &r->files[i];
@@ -409,20 +517,38 @@ static int open_all(struct restore *r, struct err *e)
 		if (!u)
 			return err_set(e, EX_FAILED, "out of memory");
 		u->f = f;
-		if (parse(u, e) || make(r, u, e))
+		if (parse(u, e))
 			return err_prefix(e, "file %u", f->id);
-		u->f->fd = restore_high_fd(r, u->f->fd);
-		if (u->f->fd < 0)
-			return err_sys(e, "cannot place a socket above %d (RLIMIT_NOFILE)", r->fd_base);
 	}
-	for (int step = 0; step < 2 && !r->check_only; step++)
+	return 0;
+}
+
+/* All with the first one: all are bound before one receives what another sent, and connected after it, when they take nothing from others
+ * any more. */
+static int open_all(struct restore *r, struct err *e)
+{
+	static int (*const steps[])(struct restore *r, struct isock *u, struct err *e) = { make, fill, finish };
+
+	if (parse_all(r, e))
+		return -1;
+	for (size_t s = 0; s < (r->check_only ? 1 : 3); s++)
 		for (size_t i = 0; i < r->nfiles; i++) {
 			struct isock *u = inet_of(r, i);
 
-			if (u && (step ? finish(u, e) : fill(r, u, e)))
+			if (u && steps[s](r, u, e))
 				return err_prefix(e, "file %u", u->f->id);
 		}
 	return 0;
+}
+
+void inet_forget(struct restore *r)
+{
+	for (size_t i = 0; i < r->nfiles; i++) {
+		struct isock *u = inet_of(r, i);
+
+		if (u)
+			free(u->v);
+	}
 }
 
 static int inet_open(struct restore *r, struct rfile *f, struct err *e)

@@ -36,6 +36,9 @@ bool fd_is_anon(const struct dfile *f, const char *name);
  * O_ASYNC is left to owner_restore. */
 int fd_set_flags(int fd, const struct rec *rec, struct err *e);
 
+/* Before the records are freed: what fd_inet.c keeps besides. */
+void inet_forget(struct restore *r);
+
 /* ---- owner.c: F_SETOWN_EX, F_SETSIG and O_ASYNC of a description ---- */
 /* Refuses an owner outside the job. Called by res_locks for every description. */
 int owner_check(struct dump *d, struct dfile *f, struct err *e);

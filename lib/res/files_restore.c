@@ -185,8 +185,9 @@ int files_open_all(struct restore *r, struct err *e)
 	for (size_t i = 0; i < r->nfiles; i++) {
 		struct rfile *f = &r->files[i];
 
+		/* Kinds that are opened all with the first one say themselves which it is. */
 		if (f->fd < 0 && open_one(r, f, e))
-			return err_prefix(e, "file %u", f->id);
+			return e && !strncmp(e->msg, "file ", 5) ? -1 : err_prefix(e, "file %u", f->id);
 		if (place(r, f, want[f->id], e))
 			return err_prefix(e, "file %u", f->id);
 		log_debug("files", "file %u (%s) opened at %d", f->id, f->ops->type, f->fd);
@@ -300,6 +301,7 @@ void files_restore_free(struct restore *r)
 {
 	unix_forget(r);
 	tcp_forget(r);
+	inet_forget(r);
 	for (size_t i = 0; i < r->nfiles; i++) {
 		if (r->files[i].fd >= 0)
 			close(r->files[i].fd);

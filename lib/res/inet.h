@@ -23,11 +23,11 @@ socklen_t inet_size(const union inet_addr *a);
 /* The socket's own, or its peer's. false: it has none (a port of 0 is one). */
 bool inet_own(int fd, union inet_addr *a);
 bool inet_peer(int fd, union inet_addr *a);
-/* "127.0.0.1:80", "[::1]:80", "[fe80::1%2]:80" (the number of the interface). Returns out. */
+/* "127.0.0.1:80", "[::1]:80", "[fe80::1%eth0]:80" (the number of the interface if it has no name). Returns out. */
 const char *inet_text(const union inet_addr *a, char out[INET_TEXT]);
-/* The same back. -1: it is no such address. */
+/* The same back. -1: it is no such address; 1: of an interface that is not here, its scope is 0. */
 int inet_parse(const char *text, union inet_addr *a);
-/* Of key in rec, of that family. family 0: it may be absent, then a->sa.sa_family is AF_UNSPEC. */
+/* Of key in rec, of that family. family 0: it may be absent, then a->sa.sa_family is AF_UNSPEC. EX_MISFIT: of an interface that is not here. */
 int inet_record(const struct rec *rec, const char *key, int family, union inet_addr *a, struct err *e);
 /* 0.0.0.0 or :: */
 bool inet_any(const union inet_addr *a);

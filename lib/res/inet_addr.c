@@ -2,6 +2,7 @@
 #include "common/cleanup.h"
 
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,17 +30,19 @@ bool inet_peer(int fd, union inet_addr *a)
 
 const char *inet_text(const union inet_addr *a, char out[INET_TEXT])
 {
-	char ip[INET6_ADDRSTRLEN];
+	char ip[INET6_ADDRSTRLEN], name[IF_NAMESIZE];
+	uint32_t index = a->sa.sa_family == AF_INET6 ? a->in6.sin6_scope_id : 0;
 
 	if (a->sa.sa_family == AF_INET)
 		snprintf(out, INET_TEXT, "%s:%u", inet_ntop(AF_INET, &a->in.sin_addr, ip, sizeof ip), ntohs(a->in.sin_port));
-	else if (a->sa.sa_family == AF_INET6 && a->in6.sin6_scope_id)
-		snprintf(out, INET_TEXT, "[%s%%%u]:%u", inet_ntop(AF_INET6, &a->in6.sin6_addr, ip, sizeof ip),
-			 a->in6.sin6_scope_id, ntohs(a->in6.sin6_port));
-	else if (a->sa.sa_family == AF_INET6)
-		snprintf(out, INET_TEXT, "[%s]:%u", inet_ntop(AF_INET6, &a->in6.sin6_addr, ip, sizeof ip), ntohs(a->in6.sin6_port));
-	else
+	else if (a->sa.sa_family != AF_INET6)
 		snprintf(out, INET_TEXT, "?");
+	else if (index && if_indextoname(index, name) && !strpbrk(name, "%]>@,"))
+		snprintf(out, INET_TEXT, "[%s%%%s]:%u", inet_ntop(AF_INET6, &a->in6.sin6_addr, ip, sizeof ip), name, ntohs(a->in6.sin6_port));
+	else if (index)
+		snprintf(out, INET_TEXT, "[%s%%%u]:%u", inet_ntop(AF_INET6, &a->in6.sin6_addr, ip, sizeof ip), index, ntohs(a->in6.sin6_port));
+	else
+		snprintf(out, INET_TEXT, "[%s]:%u", inet_ntop(AF_INET6, &a->in6.sin6_addr, ip, sizeof ip), ntohs(a->in6.sin6_port));
 	return out;
 }
 
@@ -55,12 +58,24 @@ static int number(const char *s, unsigned long max, unsigned long *out)
 	return *end || errno || *out > max ? -1 : 0;
 }
 
+/* The index of an interface: by its name, or of one that had none by the number. 0: there is none of that name here; -1: it is no name. */
+static int64_t interface(const char *name)
+{
+	unsigned long index;
+
+	if (!*name || strlen(name) >= IF_NAMESIZE || strpbrk(name, "/: "))
+		return -1;
+	index = if_nametoindex(name);
+	return index || !number(name, UINT32_MAX, &index) ? (int64_t)index : 0;
+}
+
 int inet_parse(const char *text, union inet_addr *a)
 {
 	bool six = text[0] == '[';
 	const char *colon = strrchr(text, ':');
 	char ip[INET_TEXT], *scope;
-	unsigned long port, index = 0;
+	unsigned long port;
+	int64_t index = 0;
 	size_t n;
 
 	memset(a, 0, sizeof *a);
@@ -78,27 +93,30 @@ int inet_parse(const char *text, union inet_addr *a)
 	scope = strchr(ip, '%');
 	if (scope) {
 		*scope++ = 0;
-		if (number(scope, UINT32_MAX, &index))
+		index = interface(scope);
+		if (index < 0)
 			return -1;
 	}
 	a->in6.sin6_family = AF_INET6;
 	a->in6.sin6_port = htons((uint16_t)port);
 	a->in6.sin6_scope_id = (uint32_t)index;
-	return inet_pton(AF_INET6, ip, &a->in6.sin6_addr) == 1 ? 0 : -1;
+	return inet_pton(AF_INET6, ip, &a->in6.sin6_addr) != 1 ? -1 : scope && !index;
 }
 
 int inet_record(const struct rec *rec, const char *key, int family, union inet_addr *a, struct err *e)
 {
 	const char *text = rec_find(rec, key);
+	int rc;
 
 	memset(a, 0, sizeof *a);
 	if (!text && !family)
 		return 0;
 	if (rec_str(rec, key, &text, e))
 		return -1;
-	if (inet_parse(text, a) || (family && a->sa.sa_family != family))
+	rc = inet_parse(text, a);
+	if (rc < 0 || (family && a->sa.sa_family != family))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: %s=\"%s\" is no such address", rec->line, key, text);
-	return 0;
+	return rc ? err_set(e, EX_MISFIT, "this node has no network interface of the address %s", text) : 0;
 }
 
 bool inet_any(const union inet_addr *a)

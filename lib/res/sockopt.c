@@ -10,6 +10,7 @@
 #include "common/cleanup.h"
 
 #include <linux/filter.h>
+#include <net/if.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -32,7 +33,8 @@
 #endif
 
 enum { OPTION_SIZE = 16, SOL_UDP_ = 17, SOL_UDPLITE_ = 136, SOL_PACKET_ = 263, SOL_NETLINK_ = 270, LOCK_SNDBUF = 1, LOCK_RCVBUF = 2, FILTER_MAX = BPF_MAXINSNS };
-enum { EARLY = 1, TEXT = 2 };                   /* TEXT: a name, of any length up to size */
+/* TEXT: a name, of any length up to size. DEVICE: a number of an interface (BIG: as big-endian), here by its name. */
+enum { EARLY = 1, TEXT = 2, DEVICE = 4, BIG = 8 };
 
 /* Buffers first: SO_BUF_LOCK follows what setting them would lock. SO_PEEK_OFF last: it moves. Numbers as in linux/in.h, linux/in6.h,
  * linux/tcp.h, linux/udp.h, asm-generic/socket.h: headers of older systems lack the newer ones. */
@@ -97,13 +99,13 @@ static const struct option { const char *name; int level, nr; unsigned size; int
 	{ "IP.MULTICAST_TTL", SOL_IP, 33, 4, 0, 0 },
 	{ "IP.MULTICAST_LOOP", SOL_IP, 34, 4, 0, 0 },
 	{ "IP.MULTICAST_ALL", SOL_IP, 49, 4, 0, 0 },
-	{ "IP.UNICAST_IF", SOL_IP, 50, 4, 0, 0 },
+	{ "IP.UNICAST_IF", SOL_IP, 50, 16, 0, DEVICE | BIG },
 	{ "IP.LOCAL_PORT_RANGE", SOL_IP, 51, 4, 0, 0 },
 
 	{ "IPV6.CHECKSUM", SOL_IPV6, 7, 4, 0, 0 },
 	{ "IPV6.FLOWINFO", SOL_IPV6, 11, 4, 0, 0 },
 	{ "IPV6.UNICAST_HOPS", SOL_IPV6, 16, 4, 0, 0 },
-	{ "IPV6.MULTICAST_IF", SOL_IPV6, 17, 4, 0, 0 },
+	{ "IPV6.MULTICAST_IF", SOL_IPV6, 17, 16, 0, DEVICE },
 	{ "IPV6.MULTICAST_HOPS", SOL_IPV6, 18, 4, 0, 0 },
 	{ "IPV6.MULTICAST_LOOP", SOL_IPV6, 19, 4, 0, 0 },
 	{ "IPV6.MTU_DISCOVER", SOL_IPV6, 23, 4, 0, 0 },
@@ -126,7 +128,7 @@ static const struct option { const char *name; int level, nr; unsigned size; int
 	{ "IPV6.MINHOPCOUNT", SOL_IPV6, 73, 4, 0, 0 },
 	{ "IPV6.RECVORIGDSTADDR", SOL_IPV6, 74, 4, 0, 0 },
 	{ "IPV6.TRANSPARENT", SOL_IPV6, 75, 4, 0, EARLY },
-	{ "IPV6.UNICAST_IF", SOL_IPV6, 76, 4, 0, 0 },
+	{ "IPV6.UNICAST_IF", SOL_IPV6, 76, 16, 0, DEVICE | BIG },
 	{ "IPV6.RECVFRAGSIZE", SOL_IPV6, 77, 4, 0, 0 },
 	{ "IPV6.FREEBIND", SOL_IPV6, 78, 4, 0, EARLY },
 
@@ -182,11 +184,27 @@ static const struct option { const char *name; int level, nr; unsigned size; int
 	{ NULL, 0, 0, 0, 0, 0 },
 };
 
+static bool get_device(int fd, const struct option *o, unsigned char v[OPTION_SIZE])
+{
+	uint32_t index = 0;
+	socklen_t n = sizeof index;
+
+	if (getsockopt(fd, o->level, o->nr, &index, &n))
+		return false;
+	index = o->flags & BIG ? ntohl(index) : index;
+	/* One that has gone sends nothing, as none at all. */
+	if (index && !if_indextoname(index, (char *)v))
+		memset(v, 0, OPTION_SIZE);
+	return true;
+}
+
 static bool get(int fd, const struct option *o, unsigned char v[OPTION_SIZE])
 {
 	socklen_t n = o->size;
 
 	memset(v, 0, OPTION_SIZE);
+	if (o->flags & DEVICE)
+		return get_device(fd, o, v);
 	if (getsockopt(fd, o->level, o->nr, v, &n))
 		return false;
 	if (!(o->flags & TEXT))
@@ -335,6 +353,35 @@ static int cannot(const struct option *o, struct err *e)
 	return -1;
 }
 
+static int no_device(const unsigned char *name, struct err *e)
+{
+	return err_set(e, EX_MISFIT, "this node has no network interface %.*s, which a socket was bound to", OPTION_SIZE, (const char *)name);
+}
+
+static int set_device(int fd, const struct option *o, const unsigned char *v, struct err *e)
+{
+	char name[OPTION_SIZE + 1] = "";
+	uint32_t index;
+
+	memcpy(name, v, OPTION_SIZE);
+	index = if_nametoindex(name);
+	if (!index && *name)
+		return no_device(v, e);
+	index = o->flags & BIG ? htonl(index) : index;
+	return setsockopt(fd, o->level, o->nr, &index, sizeof index) ? cannot(o, e) : 0;
+}
+
+static int set_text(int fd, const struct option *o, const unsigned char *v, struct err *e)
+{
+	if (!setsockopt(fd, o->level, o->nr, v, (socklen_t)strnlen((const char *)v, o->size)))
+		return 0;
+	if (errno == ENODEV)
+		return no_device(v, e);
+	if (errno == ENOENT)
+		return err_set(e, EX_MISFIT, "this node has no %.*s, which a socket has as %s", (int)o->size, (const char *)v, o->name);
+	return cannot(o, e);
+}
+
 static int set(int fd, const struct option *o, const unsigned char *v, struct err *e)
 {
 	unsigned char now[OPTION_SIZE];
@@ -342,9 +389,12 @@ static int set(int fd, const struct option *o, const unsigned char *v, struct er
 
 	if (get(fd, o, now) && !memcmp(now, v, o->size))
 		return 0;
+	if (o->flags & DEVICE)
+		return set_device(fd, o, v, e);
+	if (o->flags & TEXT)
+		return set_text(fd, o, v, e);
 	if (!o->force)
-		return setsockopt(fd, o->level, o->nr, v, o->flags & TEXT ? (socklen_t)strnlen((const char *)v, o->size) : o->size) ?
-		       cannot(o, e) : 0;
+		return setsockopt(fd, o->level, o->nr, v, o->size) ? cannot(o, e) : 0;
 	/* The kernel doubles what it is told. */
 	memcpy(&n, v, sizeof n);
 	n /= 2;
