@@ -45,7 +45,7 @@ struct proc_status { /* /proc/PID/status */
 	uint64_t capinh, capprm, capeff, capbnd, capamb;
 	bool no_new_privs; int seccomp; int seccomp_filters; /* -1 when the kernel does not say */
 	int threads;
-	uint64_t vm_rss_kb, vm_hwm_kb, vm_size_kb;
+	uint64_t vm_rss_kb, vm_hwm_kb, vm_size_kb, vm_lck_kb;
 	bool has_mm;                /* false: zombie or kernel thread */
 };
 /* tid 0: the process itself (/proc/PID/stat). */

@@ -257,7 +257,7 @@ static const struct status_line {
 	F("Umask", S_OCTAL, umask), F("Tgid", S_PID, tgid), F("Pid", S_PID, pid),
 	F("PPid", S_PID, ppid), F("TracerPid", S_PID, tracer), F("Uid", S_IDS, uid),
 	F("Gid", S_IDS, gid), F("VmSize", S_KB, vm_size_kb), F("VmHWM", S_KB, vm_hwm_kb),
-	F("VmRSS", S_KB, vm_rss_kb), F("Threads", S_INT, threads), F("SigPnd", S_HEX, sigpnd),
+	F("VmRSS", S_KB, vm_rss_kb), F("VmLck", S_KB, vm_lck_kb), F("Threads", S_INT, threads), F("SigPnd", S_HEX, sigpnd),
 	F("ShdPnd", S_HEX, shdpnd), F("SigBlk", S_HEX, sigblk), F("SigIgn", S_HEX, sigign),
 	F("SigCgt", S_HEX, sigcgt), F("CapInh", S_HEX, capinh), F("CapPrm", S_HEX, capprm),
 	F("CapEff", S_HEX, capeff), F("CapBnd", S_HEX, capbnd), F("CapAmb", S_HEX, capamb),

@@ -22,7 +22,7 @@ const struct mm_flag mm_flags[] = {
 	{ "dd", "dontdump", MADV_DONTDUMP }, { "hg", "hugepage", MADV_HUGEPAGE },
 	{ "nh", "nohugepage", MADV_NOHUGEPAGE }, { "mg", "mergeable", MADV_MERGEABLE },
 	{ "sr", "sequential", MADV_SEQUENTIAL }, { "rr", "random", MADV_RANDOM },
-	{ "gd", "growsdown", -1 }, { "nr", "noreserve", -1 }, { "lo", "locked", -1 }, { "sl", "sealed", -1 },
+	{ "gd", "growsdown", -1 }, { "nr", "noreserve", -1 }, { "lo", "locked", -1 }, { "lf", "lockonfault", -1 }, { "sl", "sealed", -1 },
 	{ "dp", "droppable", -1 },
 	{ 0 },
 };

@@ -105,6 +105,8 @@ int mm_map(struct restore *r, struct rproc *p, struct err *e);
 int mm_fill(struct restore *r, struct rproc *p, struct err *e);
 /* Protections, advice, exe, brk: when all children of p are made. Removes the temp area. */
 int mm_finish(struct restore *r, struct rproc *p, struct err *e);
+bool mm_has_flag(const struct rvma *v, const char *name);
+int mm_lock(struct rproc *p, struct err *e); /* mm_lock.c, for mm_late */
 int mm_late(struct restore *r, struct rproc *p, struct err *e);  /* mlock, seal */
 void mm_restore_free(struct restore *r);
 

@@ -25,7 +25,7 @@
 enum { MAP_DROPPABLE_ = 0x08, MADV_GUARD_INSTALL_ = 102, ARCH_MAP_VDSO_64_ = 0x2003, SYS_mseal_ = 462 };
 #define PR_SET_VMA_ 0x53564d41
 
-static bool has_flag(const struct rvma *v, const char *name)
+bool mm_has_flag(const struct rvma *v, const char *name)
 {
 	size_t n = strlen(name);
 
@@ -95,18 +95,18 @@ static void map_private(struct restore *r, struct rproc *p, const struct rvma *v
 
 	if (v->kind == VMA_FILE)
 		fd = r->mfiles[v->obj - 1].fd;
-	else if (has_flag(v, "droppable"))
+	else if (mm_has_flag(v, "droppable"))
 		flags = MAP_FIXED_NOREPLACE | MAP_DROPPABLE_ | MAP_ANONYMOUS;
 	else
 		flags |= MAP_ANONYMOUS | (huge ? MAP_HUGETLB | huge << MAP_HUGE_SHIFT : 0) |
-			 (has_flag(v, "growsdown") ? MAP_GROWSDOWN : 0);
-	if (has_flag(v, "noreserve"))
+			 (mm_has_flag(v, "growsdown") ? MAP_GROWSDOWN : 0);
+	if (mm_has_flag(v, "noreserve"))
 		flags |= MAP_NORESERVE;
 	call(p, "mmap", SYS_mmap, v->start, v->end - v->start, (uint64_t)fill_prot(p->mm, v), (uint64_t)flags, (uint64_t)fd,
 	     v->kind == VMA_FILE ? v->offset : 0);
-	if (has_flag(v, "hugepage") || has_flag(v, "nohugepage"))
+	if (mm_has_flag(v, "hugepage") || mm_has_flag(v, "nohugepage"))
 		remote_call(p->rem, "madvise", REMOTE_ANY, SYS_madvise, v->start, v->end - v->start,
-			    has_flag(v, "hugepage") ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, 0, 0, 0);
+			    mm_has_flag(v, "hugepage") ? MADV_HUGEPAGE : MADV_NOHUGEPAGE, 0, 0, 0);
 }
 
 static void map_shared(struct restore *r, struct rproc *p, const struct rvma *v)
@@ -336,7 +336,7 @@ static int finish_vma(struct rproc *p, const struct rvma *v, struct err *e)
 	if (private_fill(v) && (v->mapped || fill_prot(p->mm, v) != v->prot))
 		call(p, "mprotect", SYS_mprotect, v->start, len, (uint64_t)v->prot, 0, 0, 0);
 	for (const struct mm_flag *f = mm_flags; f->smaps; f++)
-		if (f->advice >= 0 && f->advice != MADV_HUGEPAGE && f->advice != MADV_NOHUGEPAGE && has_flag(v, f->name))
+		if (f->advice >= 0 && f->advice != MADV_HUGEPAGE && f->advice != MADV_NOHUGEPAGE && mm_has_flag(v, f->name))
 			call(p, "madvise", SYS_madvise, v->start, len, (uint64_t)f->advice, 0, 0, 0);
 	if (v->name) {
 		uint64_t name = remote_put(p->rem, v->name, strlen(v->name) + 1);
@@ -368,14 +368,14 @@ int mm_finish(struct restore *r, struct rproc *p, struct err *e)
 
 int mm_late(struct restore *r, struct rproc *p, struct err *e)
 {
+	if (mm_lock(p, e))
+		return -1;
 	for (size_t i = 0; i < p->mm->n; i++) {
 		struct rvma *v = &p->mm->v[i];
 
-		if (remote_room(p->rem, 2, 0, e))
+		if (remote_room(p->rem, 1, 0, e))
 			return -1;
-		if (has_flag(v, "locked"))
-			call(p, "mlock", SYS_mlock, v->start, v->end - v->start, 0, 0, 0, 0);
-		if (has_flag(v, "sealed") && v->kind != VMA_VDSO && v->kind != VMA_VVAR)
+		if (mm_has_flag(v, "sealed") && v->kind != VMA_VDSO && v->kind != VMA_VVAR)
 			call(p, "mseal", SYS_mseal_, v->start, v->end - v->start, 0, 0, 0, 0);
 	}
 	return remote_run(p->rem, e);

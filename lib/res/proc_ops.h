@@ -3,7 +3,7 @@
  *
  * The order of the table (late() goes through it backwards, see cr/restart.c):
  *
- *     unsupported, ns, clocks, ctty, umask, fs, sigaction, procfs, rlimit, comm, sched, seccomp, creds, keyring, prctl, thread,
+ *     unsupported, ns, clocks, ctty, umask, fs, sigaction, procfs, rlimit, mlockall, comm, sched, seccomp, creds, keyring, prctl, thread,
  *     locks, sysv, sigpending, posix_timer, itimer, pidfd, mqueue, uring, ns_enter
  *
  * restore_thread(): scheduling needs the restorer's credentials, so it comes before creds (as oom_score_adj and raised
@@ -13,7 +13,8 @@
  * restore() of ns_enter comes last: in a user namespace of its own a process has no right over anything outside.
  * Keys belong to who makes them, so keyring comes after creds.
  * late(): sigpending empties the queues, fills them, and has the timers armed, which may add their own at once (in one
- * function: no other order would do); dumpable and MDWE (prctl) and then the limits come last, so that they hinder nobody. */
+ * function: no other order would do); dumpable and MDWE (prctl) and then the limits come last, so that they hinder nobody;
+ * mlockall between them, when nothing is mapped any more. */
 #ifndef XOS_PROC_OPS_H
 #define XOS_PROC_OPS_H
 
@@ -29,6 +30,7 @@ extern const struct res_ops res_sigaction;
 extern const struct res_ops res_sigpending;
 extern const struct res_ops res_procfs;       /* procfs.c: oom_score_adj, coredump_filter, autogroup nice */
 extern const struct res_ops res_rlimit;
+extern const struct res_ops res_mlockall;     /* mm_lock.c: new mappings are locked */
 extern const struct res_ops res_prctl;        /* prctl.c, prctl_table.c: what prctl(2) and its like set, personality too */
 extern const struct res_ops res_comm;
 extern const struct res_ops res_sched;

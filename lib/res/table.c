@@ -7,7 +7,7 @@
 const struct res_ops *const res_table[] = {
 	&res_unsupported, &res_ns, &res_member_group, &res_clocks,
 	&res_ctty,
-	&res_umask, &res_fs, &res_sigaction, &res_procfs, &res_rlimit,
+	&res_umask, &res_fs, &res_sigaction, &res_procfs, &res_rlimit, &res_mlockall,
 	&res_comm, &res_sched, &res_seccomp, &res_creds, &res_keyring, &res_prctl, &res_thread,
 	&res_locks, &res_sysv,
 	&res_sigpending, &res_posix_timer, &res_itimer,

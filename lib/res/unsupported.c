@@ -1,7 +1,7 @@
 /* unsupported: state of processes and threads that no resource restores, refused by name. What is seen from outside is
  * refused in check(); what only the process itself can be asked in ask().
  *
- * Not seen at all: the death signal (PR_SET_PDEATHSIG) of a first thread that has exited; mlockall(MCL_FUTURE) (locked mappings are restored, the wish for future ones is not), iopl(2). */
+ * Not seen at all: the death signal (PR_SET_PDEATHSIG) of a first thread that has exited; iopl(2). */
 #include "res/proc_ops.h"
 #include "common/cleanup.h"
 
