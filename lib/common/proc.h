@@ -40,7 +40,7 @@ struct proc_status { /* /proc/PID/status */
 	gid_t gid[4];
 	gid_t *groups; size_t ngroups;           /* owned; proc_status_free() */
 	pid_t nspid[PROC_MAX_NSDEPTH]; size_t nnspid; /* [0]: as seen here, last: innermost */
-	pid_t nspgid, nssid;        /* innermost */
+	pid_t nspgid[PROC_MAX_NSDEPTH], nssid[PROC_MAX_NSDEPTH]; /* as nspid; 0: not to be seen there */
 	uint64_t sigpnd, shdpnd, sigblk, sigign, sigcgt;
 	uint64_t capinh, capprm, capeff, capbnd, capamb;
 	bool no_new_privs; int seccomp; int seccomp_filters; /* -1 when the kernel does not say */

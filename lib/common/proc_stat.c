@@ -371,7 +371,6 @@ static int status_ns(pid_t *ids, size_t max, const char *v)
 
 static int status_special(struct proc_status *s, const char *key, size_t len, const char *v)
 {
-	pid_t ids[PROC_MAX_NSDEPTH];
 	int n;
 
 	if (len == 5 && memcmp(key, "State", 5) == 0) {
@@ -387,10 +386,9 @@ static int status_special(struct proc_status *s, const char *key, size_t len, co
 	}
 	if ((len == 6 && memcmp(key, "NSpgid", 6) == 0) ||
 	    (len == 5 && memcmp(key, "NSsid", 5) == 0)) {
-		n = status_ns(ids, PROC_MAX_NSDEPTH, v);
+		n = status_ns(len == 6 ? s->nspgid : s->nssid, PROC_MAX_NSDEPTH, v);
 		if (n <= 0)
 			return -1;
-		*(len == 6 ? &s->nspgid : &s->nssid) = ids[n - 1];
 	}
 	return 0;
 }

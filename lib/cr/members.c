@@ -201,7 +201,8 @@ static int add_zombies(struct dump *d, struct err *e)
 
 /* ---- who is who ---- */
 
-static pid_t innermost(const struct proc_status *s) { return s->nnspid ? s->nspid[s->nnspid - 1] : s->pid; }
+/* In the job's reference PID namespace. */
+static pid_t number(const struct dump *d, const struct proc_status *s) { return d->level < s->nnspid ? s->nspid[d->level] : s->pid; }
 
 /* Threads that exited while their process was being stopped. */
 static void drop_threads(struct tracee *t)
@@ -214,7 +215,7 @@ static void drop_threads(struct tracee *t)
 	t->nthr = n;
 }
 
-static int look_threads(struct dproc *p, struct err *e)
+static int look_threads(const struct dump *d, struct dproc *p, struct err *e)
 {
 	drop_threads(p->t);
 	p->nthr = p->t->nthr;
@@ -229,13 +230,13 @@ static int look_threads(struct dproc *p, struct err *e)
 		th->tid = th->t ? th->t->tid : p->tgid;
 		if (proc_status_read(&th->status, p->pid, th->tid, e) || proc_stat_read(&th->stat, p->pid, th->tid, e))
 			return -1;
-		th->vtid = innermost(&th->status);
+		th->vtid = number(d, &th->status);
 	}
 	return 0;
 }
 
 /* What counts as the process's own, whoever is asked. */
-static int look_leader(struct dproc *p, struct err *e)
+static int look_leader(const struct dump *d, struct dproc *p, struct err *e)
 {
 	struct proc_status s;
 	struct proc_stat st;
@@ -244,7 +245,7 @@ static int look_leader(struct dproc *p, struct err *e)
 		return 0;
 	if (proc_stat_read(&st, p->tgid, p->tgid, e) || proc_status_read(&s, p->tgid, 0, e))
 		return -1;
-	p->vpid = innermost(&s);
+	p->vpid = number(d, &s);
 	proc_status_free(&s);
 	p->stat.pid = st.pid;
 	p->stat.exit_signal = st.exit_signal;
@@ -254,19 +255,19 @@ static int look_leader(struct dproc *p, struct err *e)
 	return 0;
 }
 
-static int look(struct dproc *p, struct err *e)
+static int look(const struct dump *d, struct dproc *p, struct err *e)
 {
 	p->pid = p->zombie ? p->tgid : tracee_alive(p->t);
 	if (proc_stat_read(&p->stat, p->pid, 0, e) || proc_status_read(&p->status, p->pid, 0, e))
 		return -1;
-	p->vpid = innermost(&p->status);
-	if (look_leader(p, e))
+	p->vpid = number(d, &p->status);
+	if (look_leader(d, p, e))
 		return -1;
 	if (p->zombie)
 		return 0;
 	if (proc_maps_read(&p->maps, p->pid, true, e))
 		return -1;
-	return look_threads(p, e);
+	return look_threads(d, p, e);
 }
 
 struct outside { pid_t pgrp, session; };
@@ -289,15 +290,29 @@ static pid_t v_of(struct dump *d, pid_t pid)
 	return 0;
 }
 
+static int find_level(struct dump *d, const struct ckpt_opts *o, struct err *e)
+{
+	struct proc_status s;
+
+	d->level = 0;
+	if (!o->nsinit)
+		return 0;
+	if (proc_status_read(&s, o->nsinit, 0, e))
+		return -1;
+	d->level = s.nnspid ? s.nnspid - 1 : 0;
+	proc_status_free(&s);
+	return 0;
+}
+
 int members_look(struct dump *d, const struct ckpt_opts *o, struct err *e)
 {
 	struct outside out = { 0 };
 	struct proc_stat st;
 
-	if (add_zombies(d, e))
+	if (add_zombies(d, e) || find_level(d, o, e))
 		return -1;
 	for (size_t i = 0; i < d->nprocs; i++)
-		if (look(d->procs[i], e))
+		if (look(d, d->procs[i], e))
 			return err_prefix(e, "pid %d", d->procs[i]->tgid);
 	d->job_groups = o->groups;
 	d->nsinit = o->nsinit;
@@ -308,8 +323,8 @@ int members_look(struct dump *d, const struct ckpt_opts *o, struct err *e)
 		out = (struct outside){ st.pgrp, st.session };
 	for (size_t i = 0; i < d->nprocs; i++) {
 		struct dproc *p = d->procs[i];
-		pid_t vpg = p->status.nspgid ? p->status.nspgid : p->stat.pgrp;
-		pid_t vsid = p->status.nssid ? p->status.nssid : p->stat.session;
+		pid_t vpg = p->status.nspgid[d->level] ? p->status.nspgid[d->level] : p->stat.pgrp;
+		pid_t vsid = p->status.nssid[d->level] ? p->status.nssid[d->level] : p->stat.session;
 
 		p->vppid = v_of(d, p->stat.ppid);
 		p->vpgid = is_outside(d, p->stat.pgrp, vpg, &out) ? 0 : vpg;
@@ -339,11 +354,17 @@ void members_release(struct dump *d, enum ckpt_after after, int sig)
 			log_debug("members", "pid %d: %s", p->tgid, why.msg);
 		p->t = NULL;
 	}
-	for (size_t i = 0; i < d->nprocs; i++)
-		if (d->procs[i]->t) {
-			tracee_kill(d->procs[i]->t);
-			d->procs[i]->t = NULL;
-		}
+	/* The first process of a PID namespace is not dead before all in it are. */
+	for (size_t depth = PROC_MAX_NSDEPTH; depth-- > 0;)
+		for (int first = 0; first < 2; first++)
+			for (size_t i = 0; i < d->nprocs; i++) {
+				struct dproc *p = d->procs[i];
+
+				if (!p->t || p->status.nnspid != depth + 1 || (p->status.nspid[depth] == 1) != first)
+					continue;
+				tracee_kill(p->t);
+				p->t = NULL;
+			}
 }
 
 void members_free(struct dump *d)

@@ -111,6 +111,21 @@ static struct rproc *proc_add(struct restore *r, struct err *e)
 	return p;
 }
 
+static int parse_nspid(const struct rec *rec, pid_t *out, size_t *n, struct err *e)
+{
+	const char *s = rec_find(rec, "NSPID");
+	char *end;
+
+	for (*n = 0; s && *s; s = *end ? end + 1 : end) {
+		long v = strtol(s, &end, 10);
+
+		if (end == s || v < 1 || v > PID_LIMIT || (*end && *end != ' ') || *n == PROC_MAX_NSDEPTH - 1)
+			return err_set(e, EX_BAD_IMAGE, "line %zu: NSPID", rec->line);
+		out[(*n)++] = (pid_t)v;
+	}
+	return 0;
+}
+
 static int parse_proc(struct restore *r, const struct rec *rec, struct err *e)
 {
 	struct rproc *p = proc_add(r, e);
@@ -121,6 +136,8 @@ static int parse_proc(struct restore *r, const struct rec *rec, struct err *e)
 	    rec_int(rec, "EXIT_SIGNAL", 0, 64, &p->exit_signal, e) || rec_u64_or(rec, "MAIN", 1, 0, &main, e))
 		return -1;
 	p->main = main;
+	if (parse_nspid(rec, p->nspid, &p->nnspid, e))
+		return -1;
 	if (rec_find(rec, "FOREGROUND") && rec_int(rec, "FOREGROUND", 0, PID_LIMIT, &r->foreground, e))
 		return -1;
 	if (rec_find(rec, "ZOMBIE")) {
@@ -245,8 +262,10 @@ static int parse_threads(struct rproc *p, struct err *e)
 	     i = find_rec(&p->recs, "thread", (size_t)i + 1, p->recs.n, &rec), k++) {
 		struct rthread *th = &p->thr[k];
 
-		if (rec_int(&rec, "TID", 2, PID_LIMIT, &th->tid, e))
+		if (rec_int(&rec, "TID", 2, PID_LIMIT, &th->tid, e) || parse_nspid(&rec, th->nspid, &th->nnspid, e))
 			return -1;
+		if (th->nnspid != p->nnspid)
+			return err_set(e, EX_BAD_IMAGE, "task_%d: thread %d has another number of PID namespaces", p->pid, th->tid);
 		th->first = (size_t)i;
 		th->index = k;
 		if (k)

@@ -16,6 +16,7 @@
 #include "res/fd_tcp.h"
 #include "res/fd_pidfd.h"
 #include "res/files.h"
+#include "res/fs.h"
 #include "res/proc_ops.h"
 #include "res/keyring.h"
 #include "res/mm.h"
@@ -113,6 +114,7 @@ static void restore_free(struct restore *r)
 	sysv_restore_free(r);
 	keyring_restore_free(r);
 	ns_restore_free(r);
+	fs_forget(r);
 	if (r->img_fd >= 0)
 		close(r->img_fd);
 	plan_free(r);
@@ -203,7 +205,8 @@ static int make(struct restore *r, struct restart_run *run, struct err *e)
 	r->img_fd = fcntl(image_fd(r->img), F_DUPFD_CLOEXEC, r->fd_base);
 	if (r->img_fd < 0)
 		return err_sys(e, "cannot keep the image open");
-	if (sysv_make(r, e) || mqueue_make(r, e) || shm_make(r, e) || clocks_make(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e) ||
+	if (sysv_make(r, e) || mqueue_make(r, e) || shm_make(r, e) || clocks_make(r, e) || fs_prepare(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e) ||
+	    ns_complete(r, e) || each(r, "restart.namespaces", ns_enter_born, e) ||
 	    pidfd_make(r, e))
 		return -1;
 	if (each(r, "restart.memory", memory, e) || each(r, "restart.files", files_install, e) ||

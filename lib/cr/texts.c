@@ -32,6 +32,17 @@ static const char *upper(const char *s, char *out)
 	return out;
 }
 
+/* Its numbers in PID namespaces below the reference. */
+static void nspid_put(const struct dump *d, struct buf *b, const struct proc_status *s)
+{
+	AUTO_BUF struct buf v = BUF_INIT;
+
+	for (size_t i = d->level + 1; i < s->nnspid; i++)
+		buf_printf(&v, v.len ? " %d" : "%d", s->nspid[i]);
+	if (v.len)
+		rec_put_str(b, "NSPID", buf_str(&v));
+}
+
 int thread_record(struct dump *d, struct dproc *p, struct dthread *th, struct err *e)
 {
 	struct user_regs_struct regs = th->t->regs;
@@ -47,6 +58,7 @@ int thread_record(struct dump *d, struct dproc *p, struct dthread *th, struct er
 	rec_begin(&p->out, "thread");
 	rec_put_i64(&p->out, "TID", th->vtid);
 	rec_put_hex(&p->out, "SIGMASK", th->t->sigmask);
+	nspid_put(d, &p->out, &th->status);
 	if (th->t->group_stopped)
 		rec_put_u64(&p->out, "STOPPED", 1);
 	for (size_t i = 0; i < NREGS; i++) {
@@ -154,6 +166,7 @@ static void global(struct buf *b, struct dump *d, const struct ckpt_opts *o)
 		rec_put_i64(b, "PPID", p->vppid);
 		rec_put_i64(b, "PGID", p->vpgid);
 		rec_put_i64(b, "SID", p->vsid);
+		nspid_put(d, b, &p->status);
 		rec_put_i64(b, "EXIT_SIGNAL", p->stat.exit_signal);
 		if (p->zombie)
 			rec_put_i64(b, "ZOMBIE", p->stat.exit_code);

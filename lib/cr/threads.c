@@ -3,6 +3,7 @@
  * Threads are made by their leader; a newborn thread stands before its first instruction and needs no stack. The boot area
  * is removed last, by the vDSO's own syscall instruction; then every thread stands at an event stop, where
  * registers with an interrupted system call follow the kernel's own restart rules. */
+#include "cr/clone3.h"
 #include "cr/internal.h"
 #include "common/cleanup.h"
 #include "res/mm.h"
@@ -14,10 +15,64 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-struct clone3_args {
-	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
-};
 enum { RESTART_NOHAND = 514, RESTART_BLOCK = 516 };
+
+/* The thread that is not known yet; 0: none. */
+static pid_t newborn(const struct rproc *p)
+{
+	char path[32];
+	AUTO_DIR DIR *dir = NULL;
+
+	snprintf(path, sizeof path, "/proc/%d/task", p->made);
+	dir = opendir(path);
+	for (const struct dirent *x; dir && (x = readdir(dir));) {
+		pid_t tid = (pid_t)atoi(x->d_name);
+		bool known = !tid;
+
+		for (size_t i = 0; i < p->t->nthr && !known; i++)
+			known = p->t->thr[i].tid == tid;
+		if (!known)
+			return tid;
+	}
+	return 0;
+}
+
+/* One that got another number ends again. */
+static int discard(struct restore *r, struct rproc *p, pid_t tid, struct err *e)
+{
+	struct remote *rem;
+
+	if (tracee_adopt_thread(p->t, tid, e) || remote_begin_at(&rem, p->t, p->t->nthr - 1, r->boot, e))
+		return -1;
+	return tracee_end_thread(p->t, rem, e);
+}
+
+static int make_thread(struct restore *r, struct rproc *p, struct rthread *th, struct err *e)
+{
+	struct numbers nums;
+	long ret = 0;
+
+	clone3_numbers(r, p, th->tid, th->nspid, th->nnspid, &nums);
+	for (int tries = 0; tries < CLONE3_TRIES; tries++) {
+		struct clone3_args a = { .flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM };
+		pid_t tid;
+
+		if (remote_room(p->rem, 1, sizeof a + sizeof nums.v, e) || clone3_remote(p, &a, &nums, &ret, e))
+			return -1;
+		if (ret < 0)
+			break;
+		tid = nums.may == nums.n ? th->tid : newborn(p);
+		if (tid == th->tid) {
+			th->index = p->t->nthr;
+			return tracee_adopt_thread(p->t, tid, e);
+		}
+		if (!tid || discard(r, p, tid, e))
+			return err_is_set(e) ? -1 : err_set(e, EX_FAILED, "thread %d was lost when it was made", th->tid);
+		ret = -EEXIST;
+	}
+	errno = (int)-ret;
+	return errno == EEXIST ? err_set(e, EX_BUSY, "PID %d is in use", th->tid) : err_sys(e, "cannot make thread %d", th->tid);
+}
 
 /* It has the credentials and so on that it had, and nothing of it comes after: no cleared address, no futex, no signal when a
  * parent dies. From here on the first of the others is the leader. */
@@ -45,26 +100,9 @@ static int end_leader(struct restore *r, struct rproc *p, struct err *e)
 
 int threads_make(struct restore *r, struct rproc *p, struct err *e)
 {
-	for (size_t i = !p->headless; i < p->nthr; i++) {
-		struct clone3_args a = {
-			.flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM, .set_tid_size = 1,
-		};
-		long tid;
-
-		a.set_tid = remote_put(p->rem, &p->thr[i].tid, sizeof p->thr[i].tid);
-		uint64_t at = remote_put(p->rem, &a, sizeof a);
-		if (remote_one(p->rem, "clone3", &tid, e, SYS_clone3, at, sizeof a, 0, 0, 0, 0))
+	for (size_t i = !p->headless; i < p->nthr; i++)
+		if (make_thread(r, p, &p->thr[i], e))
 			return -1;
-		if (tid < 0) {
-			errno = (int)-tid;
-			if (errno == EEXIST)
-				return err_set(e, EX_BUSY, "PID %d is in use", p->thr[i].tid);
-			return err_sys(e, "cannot make thread %d", p->thr[i].tid);
-		}
-		p->thr[i].index = p->t->nthr;
-		if (tracee_adopt_thread(p->t, (pid_t)tid, e))
-			return -1;
-	}
 	return p->headless ? end_leader(r, p, e) : 0;
 }
 

@@ -7,12 +7,15 @@
  * gone gets one for a moment (plan.c, helper). setsid(2), prctl(2) PR_SET_CHILD_SUBREAPER.
  *
  * Children that share pages copy-on-write with their parent are made when the parent's memory is in place. */
-#include "cr/internal.h"
+#include "cr/clone3.h"
+#include "cr/tree_ns.h"
 #include "common/log.h"
 #include "res/fd_ops.h"
 #include "res/mm.h"
+#include "res/ns_obj.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -23,14 +26,11 @@
 #include <time.h>
 #include <unistd.h>
 
-struct clone3_args {
-	uint64_t flags, pidfd, child_tid, parent_tid, exit_signal, stack, stack_size, tls, set_tid, set_tid_size, cgroup;
-};
 #ifndef CLONE_INTO_CGROUP
 #define CLONE_INTO_CGROUP 0x200000000ull
 #endif
 /* CLONE3_SIZE_5_5: without `cgroup` */
-enum { EXIT_ENTER = 97, EXIT_BOOT = 98, CLONE3_SIZE_5_5 = 80 };
+enum { EXIT_ENTER = 97, EXIT_BOOT = 98 };
 
 /* The kernel takes a process out of /proc a moment before its number, which is that of its group and session too, is free:
  * worth a few more tries. */
@@ -82,38 +82,6 @@ static void root_child(struct restore *r, struct restart_run *run, pid_t parent,
 	_exit(EXIT_BOOT);
 }
 
-static int make_root(struct restore *r, struct restart_run *run, struct rproc *p, struct err *e)
-{
-	pid_t parent = getpid();
-	struct clone3_args a = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)(uintptr_t)&p->pid, .set_tid_size = 1 };
-	bool inside = run->group >= 0;
-	int tries = 0;
-	long pid;
-
-	if (inside) {
-		a.flags = CLONE_INTO_CGROUP;
-		a.cgroup = (uint64_t)run->group;
-	}
-	do
-		pid = syscall(SYS_clone3, &a, sizeof a);
-	while (pid < 0 && errno == EEXIST && leaves(p->pid, &tries));
-	if (pid < 0 && inside && errno != EEXIST) {
-		/* an older kernel, or a group that may not be entered this way */
-		inside = false;
-		a.flags = 0;
-		pid = syscall(SYS_clone3, &a, CLONE3_SIZE_5_5);
-	}
-	if (pid < 0)
-		return clone_error(p->pid, e);
-	if (!pid)
-		root_child(r, run, parent, inside);
-	p->made = (pid_t)pid;
-	p->cur_sid = 0;
-	if (under_control(r, p, p->made, e))
-		return -1;
-	return mm_strip(r, p, e) ? err_prefix(e, "process %d", p->pid) : 0;
-}
-
 /* A PID that neither somebody else nor the job has or will have. */
 static pid_t passing_pid(struct restore *r)
 {
@@ -136,29 +104,110 @@ static pid_t passing_pid(struct restore *r)
 	return 0;
 }
 
-int tree_fork(struct restore *r, struct rproc *p, struct rproc *child, struct err *e)
+/* The first process of a PID namespace is there: others may be born in it from now on. */
+static int pid_namespace_made(struct restore *r, const struct rproc *p, struct err *e)
 {
-	struct clone3_args a = { .exit_signal = (uint64_t)child->exit_signal, .set_tid_size = 1 };
-	bool passing = !child->pid;
+	char path[64];
+
+	if (!p->pidns || p->pidns->fd >= 0)
+		return 0;
+	snprintf(path, sizeof path, "/proc/%d/ns/pid", p->made);
+	p->pidns->fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (p->pidns->fd >= 0)
+		p->pidns->fd = restore_high_fd(r, p->pidns->fd);
+	return p->pidns->fd < 0 ? err_sys(e, "cannot keep the PID namespace of process %d", p->pid) : 0;
+}
+
+/* p, or a helper without number yet, as our child. */
+static int make_child(struct restore *r, struct restart_run *run, struct rproc *p, struct err *e)
+{
+	pid_t parent = getpid();
+	struct clone3_args a = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)(uintptr_t)&p->pid, .set_tid_size = 1 };
+	bool inside = run->group >= 0;
+	bool passing = !p->pid;
 	int tries = 0;
 	long pid;
 
-	/* Somebody else may take a passing PID between our look and the clone. */
+	if (inside) {
+		a.flags = CLONE_INTO_CGROUP;
+		a.cgroup = (uint64_t)run->group;
+	}
 	do {
 		if (passing)
-			child->pid = passing_pid(r);
-		a.set_tid = remote_put(p->rem, &child->pid, sizeof child->pid);
-		uint64_t at = remote_put(p->rem, &a, sizeof a);
-		if (remote_one(p->rem, "clone3", &pid, e, SYS_clone3, at, sizeof a, 0, 0, 0, 0))
-			return err_prefix(e, "process %d", p->pid);
-	} while (pid == -EEXIST && (passing ? ++tries < 100 : leaves(child->pid, &tries)));
-	if (pid < 0) {
-		errno = (int)-pid;
-		return clone_error(child->pid, e);
+			p->pid = passing_pid(r);
+		pid = syscall(SYS_clone3, &a, sizeof a);
+	} while (pid < 0 && errno == EEXIST && (passing ? ++tries < 100 : leaves(p->pid, &tries)));
+	if (pid < 0 && inside && errno != EEXIST) {
+		/* an older kernel, or a group that may not be entered this way */
+		inside = false;
+		a.flags = 0;
+		pid = syscall(SYS_clone3, &a, CLONE3_SIZE_5_5);
 	}
+	if (pid < 0)
+		return clone_error(p->pid, e);
+	if (!pid)
+		root_child(r, run, parent, inside);
+	p->made = (pid_t)pid;
+	p->cur_sid = 0;
+	return under_control(r, p, p->made, e);
+}
+
+/* The first process of a PID namespace is another's child from birth, who must not be us. */
+static int make_root_ns(struct restore *r, struct restart_run *run, struct rproc *p, struct err *e)
+{
+	struct rproc pass = { .helper = true, .exit_signal = SIGCHLD };
+	int rc;
+
+	if (make_child(r, run, &pass, e))
+		return -1;
+	rc = tree_clone_ns(r, NULL, &pass, p, e);
+	if (rc && !err_is_set(e))
+		clone_error(p->pid, e);
+	if (!rc) {
+		p->made = p->pid;
+		rc = under_control(r, p, p->made, e) || pid_namespace_made(r, p, e) ? -1 : 0;
+	}
+	if (tree_end(r, &pass, 0, NULL, rc ? NULL : e))
+		rc = -1;
+	if (pass.t) {
+		remote_leave(pass.rem);
+		tracee_kill(pass.t);
+	}
+	return rc;
+}
+
+static int make_root(struct restore *r, struct restart_run *run, struct rproc *p, struct err *e)
+{
+	if (p->pidns ? make_root_ns(r, run, p, e) : make_child(r, run, p, e))
+		return -1;
+	return mm_strip(r, p, e) ? err_prefix(e, "process %d", p->pid) : 0;
+}
+
+int tree_fork(struct restore *r, struct rproc *p, struct rproc *child, struct err *e)
+{
+	bool passing = !child->pid;
+	int rc, tries = 0;
+
+	/* Somebody else may take a passing PID between our look and the clone. */
+	do {
+		if (passing) {
+			child->pid = passing_pid(r);
+			child->pidns = p->pidns;
+			child->nnspid = p->nnspid;
+			for (size_t i = 0; i < p->nnspid; i++)
+				child->nspid[i] = child->pid;
+		}
+		child->born = p->born;
+		errno = 0;
+		rc = child->pidns == p->pidns ? tree_clone(r, p, p, 0, child, e) : tree_clone_ns(r, p, p, child, e);
+	} while (rc && errno == EEXIST && !err_is_set(e) && passing && ++tries < 100);
+	if (rc)
+		return err_is_set(e) ? err_prefix(e, "process %d", p->pid) : clone_error(child->pid, e);
 	child->made = child->pid;
 	child->cur_sid = p->cur_sid;
-	return under_control(r, child, child->pid, e);
+	if (under_control(r, child, child->pid, e))
+		return -1;
+	return pid_namespace_made(r, child, e);
 }
 
 static int call(struct rproc *p, const char *what, long nr, uint64_t a, uint64_t b, uint64_t c, struct err *e)
@@ -188,7 +237,8 @@ int tree_end(struct restore *r, struct rproc *p, int status, struct rproc *reape
 	p->t = NULL;
 	if (!reaper)
 		return 0;
-	return call(reaper, "wait4", SYS_wait4, (uint64_t)p->pid, 0, __WALL, e);
+	/* In a namespace below it may have got any number; it is the only one that is dead. */
+	return call(reaper, "wait4", SYS_wait4, reaper->nnspid ? (uint64_t)-1 : (uint64_t)p->pid, 0, __WALL, e);
 }
 
 /* q has no parent inside, but a session in it: see the head of this file. */
@@ -221,6 +271,8 @@ static int fork_child(struct restore *r, struct rproc *p, struct rproc *c, struc
 {
 	if (c->birth >= 0 && c->birth != p->cur_sid)
 		return err_set(e, EX_FAILED, "process %d: session %d cannot be rebuilt", c->pid, c->birth);
+	if (c->pidns != p->pidns && c->pgid == p->pgid && tree_join_now(r, p, e))
+		return -1;
 	c->base = p->mm_mapped ? p : p->base;
 	return tree_fork(r, p, c, e);
 }
@@ -244,6 +296,19 @@ static int grow_orphans(struct restore *r, struct rproc *p, struct err *e)
 	return 0;
 }
 
+/* The first process of a PID namespace before others that p has in it. */
+static void firsts_first(struct rproc *p)
+{
+	for (size_t i = 0, n = 0; i < p->nchildren; i++) {
+		struct rproc *c = p->children[i];
+
+		if (c->pidns == p->pidns || c->nspid[c->nnspid - 1] != 1)
+			continue;
+		memmove(&p->children[n + 1], &p->children[n], (i - n) * sizeof *p->children);
+		p->children[n++] = c;
+	}
+}
+
 /* Makes all that is below p. */
 static int grow(struct restore *r, struct rproc *p, struct err *e)
 {
@@ -251,6 +316,7 @@ static int grow(struct restore *r, struct rproc *p, struct err *e)
 
 	if (wants_memory(p) && mm_map(r, p, e))
 		return err_prefix(e, "process %d", p->pid);
+	firsts_first(p);
 	for (size_t i = 0; leads && i < p->nchildren; i++)
 		if (p->children[i]->birth >= 0 && p->children[i]->birth != p->pid && fork_child(r, p, p->children[i], e))
 			return -1;
@@ -281,21 +347,31 @@ int tree_make(struct restore *r, struct restart_run *run, struct err *e)
 	return 0;
 }
 
+static void see_dead(struct rproc *p)
+{
+	if (p->rem)
+		remote_leave(p->rem);
+	if (p->t)
+		tracee_kill(p->t);
+	p->rem = NULL;
+	p->t = NULL;
+}
+
 void tree_kill(struct restore *r)
 {
 	/* All are ours: EXITKILL and PDEATHSIG would end them too, but we want to see the end. */
 	for (size_t i = 0; i < r->nprocs; i++)
 		if (r->procs[i]->made)
 			kill(r->procs[i]->made, SIGKILL);
-	for (size_t i = 0; i < r->nprocs; i++) {
-		struct rproc *p = r->procs[i];
-		if (p->rem)
-			remote_leave(p->rem);
-		if (p->t)
-			tracee_kill(p->t);
-		p->rem = NULL;
-		p->t = NULL;
-	}
+	/* The first process of a PID namespace is not dead before all in it are. */
+	for (size_t depth = PROC_MAX_NSDEPTH; depth-- > 0;)
+		for (int first = 0; first < 2; first++)
+			for (size_t i = 0; i < r->nprocs; i++) {
+				struct rproc *p = r->procs[i];
+
+				if (p->nnspid == depth && (depth && p->nspid[depth - 1] == 1) == first)
+					see_dead(p);
+			}
 	for (size_t i = 0; i < r->nprocs; i++)
 		if (r->procs[i]->made && !r->procs[i]->parent)
 			waitpid(r->procs[i]->made, NULL, __WALL);

@@ -2,20 +2,47 @@
  *
  * setpgid(2) joins only a group that exists in the same session: leaders first. A group whose leader has gone gets
  * one for the moment, made by a member. */
-#include "cr/internal.h"
+#include "cr/tree_ns.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
-static int setpgid_remote(struct rproc *p, pid_t pgid, struct err *e)
+/* By p itself, or, where it cannot see the group from its PID namespace, by its parent, who may until it executes a program. */
+static int setpgid_remote(struct restore *r, struct rproc *p, pid_t pgid, struct err *e)
 {
-	remote_call(p->rem, "setpgid", REMOTE_MUST, SYS_setpgid, 0, (uint64_t)pgid, 0, 0, 0, 0);
-	return remote_run(p->rem, e) ? err_prefix(e, "process %d", p->pid) : 0;
+	struct rproc *who = p;
+	pid_t seen = pgid ? tree_number_in(r, p, pgid) : 0;
+
+	if (pgid && !seen && p->parent) {
+		who = p->parent;
+		seen = tree_number_in(r, who, pgid);
+	}
+	if (pgid && !seen)
+		return err_set(e, EX_FAILED, "process %d: process group %d cannot be joined from its PID namespace", p->pid, pgid);
+	remote_call(who->rem, "setpgid", REMOTE_MUST, SYS_setpgid, who == p ? 0 : (uint64_t)tree_number_in(r, who, p->pid), (uint64_t)seen, 0, 0, 0, 0);
+	return remote_run(who->rem, e) ? err_prefix(e, "process %d", p->pid) : 0;
 }
 
-static bool joins(const struct rproc *p) { return p->pgid && p->sid != p->pid && !p->helper; }
+/* Who was born in the right group stays: it may be one that it cannot even see from its PID namespace. */
+static bool is_there(const struct rproc *p)
+{
+	struct proc_stat st;
+
+	return !proc_stat_read(&st, p->made, 0, NULL) && st.pgrp == p->pgid;
+}
+
+static bool joins(const struct rproc *p) { return p->pgid && p->sid != p->pid && !p->helper && !is_there(p); }
+
+int tree_join_now(struct restore *r, struct rproc *p, struct err *e)
+{
+	struct rproc *lead = p->pgid ? restore_find(r, p->pgid) : NULL;
+
+	if (!lead || !lead->made || (lead->sid != lead->pid && !is_there(lead) && setpgid_remote(r, lead, 0, e)))
+		return lead && lead->made ? -1 : 0;
+	return p == lead || !joins(p) ? 0 : setpgid_remote(r, p, p->pgid, e);
+}
 
 /* All members of a group whose leader is not there. */
 static int lost_group(struct restore *r, struct rproc *first, bool *done, struct err *e)
@@ -25,10 +52,10 @@ static int lost_group(struct restore *r, struct rproc *first, bool *done, struct
 
 	if (tree_fork(r, first, &lead, e))
 		return -1;
-	rc = setpgid_remote(&lead, 0, e);
+	rc = setpgid_remote(r, &lead, 0, e);
 	for (size_t i = 0; i < r->nprocs && !rc; i++)
 		if (joins(r->procs[i]) && r->procs[i]->pgid == first->pgid) {
-			rc = setpgid_remote(r->procs[i], first->pgid, e);
+			rc = setpgid_remote(r, r->procs[i], first->pgid, e);
 			done[i] = true;
 		}
 	if (tree_end(r, &lead, 0, first, rc ? NULL : e))
@@ -47,13 +74,13 @@ int tree_groups(struct restore *r, struct err *e)
 
 	for (size_t i = 0; i < r->nprocs && !rc; i++)
 		if (joins(r->procs[i]) && r->procs[i]->pgid == r->procs[i]->pid) {
-			rc = setpgid_remote(r->procs[i], 0, e);
+			rc = setpgid_remote(r, r->procs[i], 0, e);
 			done[i] = true;
 		}
 	for (size_t i = 0; i < r->nprocs && !rc; i++) {
 		if (!joins(r->procs[i]) || done[i])
 			continue;
-		rc = restore_find(r, r->procs[i]->pgid) ? setpgid_remote(r->procs[i], r->procs[i]->pgid, e)
+		rc = restore_find(r, r->procs[i]->pgid) ? setpgid_remote(r, r->procs[i], r->procs[i]->pgid, e)
 							: lost_group(r, r->procs[i], done, e);
 	}
 	free(done);

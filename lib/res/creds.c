@@ -242,14 +242,14 @@ static int creds_read(struct creds *c, pid_t pid, pid_t tid, unsigned securebits
 	return 0;
 }
 
-int creds_take_ids(struct restore *r, struct rproc *p, struct err *e)
+int creds_take_ids(struct restore *r, struct rproc *p, struct rproc *who, struct err *e)
 {
 	AUTO_CREDS struct creds want = { 0 }, now = { 0 };
 	unsigned sb = (unsigned)prctl(PR_GET_SECUREBITS, 0, 0, 0, 0);
 	gid_t *groups;
 
 	if (creds_get(p, &p->thr[0], &want, e) < 0 || (r->own_ns && groups_as_seen(&want, e) < 0) ||
-	    creds_read(&now, p->t->pid, p->t->thr[0].tid, sb, e) < 0)
+	    creds_read(&now, who->t->pid, who->t->thr[0].tid, sb, e) < 0)
 		return -1;
 	/* All but the ids as it is now. */
 	groups = now.groups;
@@ -260,9 +260,9 @@ int creds_take_ids(struct restore *r, struct rproc *p, struct err *e)
 	want = now;
 	now.groups = NULL;
 	free(groups);
-	if (creds_read(&now, p->t->pid, p->t->thr[0].tid, sb, e) < 0)
+	if (creds_read(&now, who->t->pid, who->t->thr[0].tid, sb, e) < 0)
 		return -1;
-	return creds_diff(&want, &now) ? creds_apply(p, &now, &want, e) : 0;
+	return creds_diff(&want, &now) ? creds_apply(who, &now, &want, e) : 0;
 }
 
 static int creds_restore_thread(struct restore *r, struct rproc *p, struct rthread *th, struct err *e)

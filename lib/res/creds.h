@@ -16,8 +16,8 @@ enum { SECBIT_NO_SETUID_FIXUP_ = 4, SECBIT_KEEP_CAPS_ = 16, CAP_BITS = 64 };
 
 /* Writes a thread's record; securebits as prctl(2) told the thread, -errno. Called by thread.c. */
 int creds_put_thread(struct dproc *p, const struct dthread *th, long securebits, struct err *e);
-/* Under remote control of p's leader: user, group and supplementary ids as they were, all capabilities kept. */
-int creds_take_ids(struct restore *r, struct rproc *p, struct err *e);
+/* who, under remote control, takes user, group and supplementary ids of p's leader as they were, and keeps all capabilities. */
+int creds_take_ids(struct restore *r, struct rproc *p, struct rproc *who, struct err *e);
 /* The name of the first difference, NULL when there is none. */
 const char *creds_diff(const struct creds *a, const struct creds *b);
 /* Queues what turns `now` into `want`, and runs it in the thread at work. */

@@ -164,7 +164,7 @@ static int fs_restore(struct restore *r, struct rproc *p, struct err *e)
 	const char *cwd, *root;
 	AUTO_FD int c = -1, o = -1;
 
-	if (ns_of(r, p, NSK_MNT))
+	if (p->born || ns_of(r, p, NSK_MNT))
 		return 0; /* ns_enter.c */
 	if (fs_get(r, p, &cwd, &root, e) || (c = open_dir(r, "working", cwd, e)) < 0 || go(p, "chdir", SYS_chdir, c, cwd, e))
 		return -1;
@@ -192,6 +192,45 @@ int fs_open(struct restore *r, struct rproc *p, int *c, int *o, struct err *e)
 	if (fs_get(r, p, &cwd.path, &root.path, e) || ns_open(r, n ? n->id : 0, open_at, &cwd, c, e))
 		return -1;
 	return root.path ? ns_open(r, n ? n->id : 0, open_at, &root, o, e) : 0;
+}
+
+int fs_prepare(struct restore *r, struct err *e)
+{
+	for (size_t i = 0; i < r->nprocs; i++) {
+		struct rproc *p = r->procs[i];
+		int cwd = -1, root = -1;
+
+		if (p->zombie || p->helper || !p->pidns || !p->pidns->user)
+			continue;
+		if (fs_open(r, p, &cwd, &root, e))
+			return err_prefix(e, "process %d", p->pid);
+		p->cwd_fd = restore_high_fd(r, cwd);
+		p->root_fd = root < 0 ? 0 : restore_high_fd(r, root);
+		if (p->cwd_fd < 0 || p->root_fd < 0)
+			return err_sys(e, "cannot keep a descriptor of a directory");
+	}
+	return 0;
+}
+
+int fs_enter(struct restore *r, struct rproc *p, struct err *e)
+{
+	(void)r;
+	if (p->root_fd) {
+		remote_call(p->rem, "fchdir", REMOTE_MUST, SYS_fchdir, (uint64_t)p->root_fd, 0, 0, 0, 0, 0);
+		remote_call(p->rem, "chroot", REMOTE_MUST, SYS_chroot, remote_put(p->rem, ".", 2), 0, 0, 0, 0, 0);
+	}
+	remote_call(p->rem, "fchdir", REMOTE_MUST, SYS_fchdir, (uint64_t)p->cwd_fd, 0, 0, 0, 0, 0);
+	return remote_run(p->rem, e);
+}
+
+void fs_forget(struct restore *r)
+{
+	for (size_t i = 0; i < r->nprocs; i++) {
+		if (r->procs[i]->cwd_fd > 0)
+			close(r->procs[i]->cwd_fd);
+		if (r->procs[i]->root_fd > 0)
+			close(r->procs[i]->root_fd);
+	}
 }
 
 const struct res_ops res_fs = {

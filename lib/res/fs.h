@@ -8,4 +8,10 @@
  * namespace. */
 int fs_open(struct restore *r, struct rproc *p, int *cwd, int *root, struct err *e);
 
+/* Restart, before any process is made: descriptors that processes born in a user namespace of the job inherit, to go there by fs_enter(). */
+int fs_prepare(struct restore *r, struct err *e);
+void fs_forget(struct restore *r); /* closes them here */
+/* Under remote control of such a process, in its mount namespace. */
+int fs_enter(struct restore *r, struct rproc *p, struct err *e);
+
 #endif

@@ -167,6 +167,28 @@ static struct dns *obj(struct dump *d, enum ns_kind k, int fd, struct dproc *p, 
 	return n;
 }
 
+/* After unshare(2) or setns(2): only its children are born there. Before the first one is, the link leads nowhere. */
+static int for_children(struct dump *d, struct dproc *p, struct err *e)
+{
+	char path[64];
+	struct stat own, st;
+	int fd;
+
+	snprintf(path, sizeof path, "/proc/%d/ns/pid", p->pid);
+	if (stat(path, &own))
+		return err_sys(e, "%s", path);
+	snprintf(path, sizeof path, "/proc/%d/ns/pid_for_children", p->pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : err_sys(e, "%s", path);
+	if (fstat(fd, &st) || (st.st_ino == own.st_ino && st.st_dev == own.st_dev) || is_reference(d->ns, NSK_PID, &st)) {
+		close(fd);
+		return 0;
+	}
+	p->pid_children = obj(d, NSK_PID, fd, NULL, e);
+	return p->pid_children ? 0 : -1;
+}
+
 static int collect_proc(struct dump *d, struct dproc *p, struct err *e)
 {
 	struct stat st;
@@ -189,7 +211,7 @@ static int collect_proc(struct dump *d, struct dproc *p, struct err *e)
 		if (!p->ns[k])
 			return -1;
 	}
-	return 0;
+	return for_children(d, p, e);
 }
 
 int ns_collect(struct dump *d, struct err *e)
@@ -213,6 +235,7 @@ void ns_dump_free(struct dump *d)
 		return;
 	for (size_t i = 0; i < d->ns->n; i++) {
 		close(d->ns->v[i]->fd);
+		buf_free(&d->ns->v[i]->content);
 		free(d->ns->v[i]);
 	}
 	for (int k = 0; k < NSK_COUNT; k++)

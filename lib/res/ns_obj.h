@@ -26,6 +26,7 @@ struct dns {
 	struct dns *parent;            /* of PID and user namespaces */
 	struct dproc *p;               /* a member that lives in it, NULL: none */
 	uid_t owner;                   /* of a user namespace: who made it */
+	struct buf content;            /* records found in its check, of kinds that keep them */
 };
 struct dns_world {
 	struct dns **v; size_t n;
@@ -39,6 +40,8 @@ struct rns {
 	enum ns_kind kind;
 	struct rec rec;                /* TYPE="ns" */
 	struct rns *user;
+	struct rns *parent;            /* of a PID namespace, NULL: ours */
+	size_t depth;                  /* of a PID namespace below ours */
 	int fd;                        /* -1: not made */
 	bool complete;                 /* a mount namespace: nothing of its making is left in it */
 };
@@ -80,12 +83,18 @@ const char *ns_key(enum ns_kind k); /* "USER", "MNT", ...: field of records that
 /* Runs fn in a child of ours that is in that mount namespace, as who owns it, and takes the descriptor that it opens; mnt 0: runs it here. fn
  * changes nothing else of ours. */
 int ns_open(struct restore *r, uint64_t mnt, int (*fn)(void *ctx, int *fd, struct err *e), void *ctx, int *fd, struct err *e);
+/* Under remote control: who enters n through its own descriptor fd of it. */
+int ns_enter_one(struct rproc *who, const struct rns *n, int fd, struct err *e);
+/* Processes that were born in a user namespace of the job enter theirs, when all processes exist: nothing of what is done to them later takes
+ * more than they have there. */
+int ns_enter_born(struct restore *r, struct rproc *p, struct err *e);
 /* Is p's record sound? */
 int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e);
 /* ns_user.c: in its parent. */
 int ns_user_make(struct rns *n, struct err *e);
 /* The object of that kind that p lives in, NULL: the reference. */
 struct rns *ns_of(struct restore *r, const struct rproc *p, enum ns_kind kind);
+struct rns *ns_for_children(struct restore *r, const struct rproc *p); /* the PID namespace of p's next children, NULL: its own */
 /* Where a child of the restorer finds n's owner: with as. */
 void ns_place_owner(const struct rns *n, struct ns_place *at);
 

@@ -77,13 +77,26 @@ static int parse_records(struct restore *r, struct err *e)
 	return 0;
 }
 
+/* Zombies have no record of their own: they are where their parents are. */
+static int assign(struct restore *r, struct err *e)
+{
+	for (size_t i = 0; i < r->nprocs; i++) {
+		struct rproc *p = r->procs[i];
+
+		p->pidns = ns_of(r, p->zombie && p->parent ? p->parent : p, NSK_PID);
+		if (p->nnspid != (p->pidns ? p->pidns->depth : 0))
+			return err_set(e, EX_BAD_IMAGE, "process %d: NSPID does not fit its PID namespace", p->pid);
+	}
+	return 0;
+}
+
 int ns_parse(struct restore *r, struct err *e)
 {
 	const struct image_member *m = image_find(r->img, "namespaces");
 	struct restore_ns *w;
 
 	if (!m)
-		return 0;
+		return assign(r, e);
 	w = r->ns = calloc(1, sizeof *r->ns);
 	if (!w)
 		return err_set(e, EX_FAILED, "out of memory");
@@ -102,7 +115,7 @@ int ns_parse(struct restore *r, struct err *e)
 		if (o->verify && o->verify(r, &w->v[i], e))
 			return err_prefix(e, "%s namespace %u", o->what, w->v[i].id);
 	}
-	return 0;
+	return assign(r, e);
 }
 
 struct rns *ns_find(struct restore *r, uint64_t id, enum ns_kind kind)
@@ -120,6 +133,16 @@ struct rns *ns_of(struct restore *r, const struct rproc *p, enum ns_kind kind)
 	return ns_find(r, id, kind);
 }
 
+struct rns *ns_for_children(struct restore *r, const struct rproc *p)
+{
+	struct rec rec;
+	uint64_t id;
+
+	if (!r->ns || rproc_rec(p, "namespaces", 0, &rec) < 0 || rec_u64_or(&rec, "PID_CHILDREN", NS_MAX, 0, &id, NULL))
+		return NULL;
+	return ns_find(r, id, NSK_PID);
+}
+
 int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e)
 {
 	struct rec rec;
@@ -133,6 +156,10 @@ int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e)
 		if (id && !ns_find(r, id, k))
 			return err_set(e, EX_BAD_IMAGE, "line %zu: %s names no such namespace", rec.line, keys[k]);
 	}
+	if (rec_u64_or(&rec, "PID_CHILDREN", NS_MAX, 0, &id, e))
+		return -1;
+	if (id && !ns_find(r, id, NSK_PID))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: PID_CHILDREN names no such namespace", rec.line);
 	return 0;
 }
 
@@ -203,6 +230,13 @@ int ns_make(struct restore *r, struct err *e)
 	for (size_t i = 0; r->ns && i < r->ns->n; i++)
 		if (make_one(r, &r->ns->v[i], e))
 			return -1;
+	return 0;
+}
+
+int ns_complete(struct restore *r, struct err *e)
+{
+	(void)r;
+	(void)e;
 	return 0;
 }
 

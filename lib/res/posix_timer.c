@@ -176,6 +176,14 @@ static int posix_timer_dump(struct dump *d, struct dproc *p, struct err *e)
 
 /* ---- restart ---- */
 
+static pid_t own_number(const struct rproc *p, pid_t tid)
+{
+	for (size_t i = 0; i < p->nthr; i++)
+		if (p->thr[i].tid == tid)
+			return thread_own_number(&p->thr[i]);
+	return tid;
+}
+
 static bool thread_there(const struct rproc *p, pid_t tid)
 {
 	for (size_t i = 0; i < p->nthr; i++)
@@ -247,7 +255,7 @@ static int posix_timer_verify(struct restore *r, struct rproc *p, struct err *e)
 /* timer_create; *got is the id that it has now. */
 static int timer_make(struct rproc *p, const struct ptimer *t, int *got, struct err *e)
 {
-	struct sigevent_ ev = { .value = t->value, .signo = t->signal, .notify = t->notify, .tid = t->tid };
+	struct sigevent_ ev = { .value = t->value, .signo = t->signal, .notify = t->notify, .tid = own_number(p, t->tid) };
 	uint64_t a, id;
 	long ret;
 

@@ -49,7 +49,7 @@ enum {
 struct cgroup_set;
 struct dthread {
 	struct tthread *t;             /* regs, mask, rseq: lib/tracee */
-	pid_t tid, vtid;               /* here; and as the job sees it (innermost PID namespace) */
+	pid_t tid, vtid;               /* here; and in the job's reference PID namespace */
 	struct proc_status status;
 	struct proc_stat stat;
 	struct remote *rem;            /* during dump_thread of a thread that is not the leader */
@@ -58,7 +58,7 @@ struct dproc {
 	/* Here. What /proc/PID, kcmp(2), process_vm_readv(2) and the like are asked under: its own number, or, when its first
 	 * thread has exited, that of a thread that lives. */
 	pid_t pid;
-	pid_t tgid, vpid;              /* its own number here; and as the job sees it */
+	pid_t tgid, vpid;              /* its own number here; and in the job's reference PID namespace */
 	pid_t vppid, vpgid, vsid;      /* 0: outside the job (vppid, vpgid, vsid) */
 	bool zombie;
 	struct tracee *t;              /* NULL for zombies */
@@ -71,6 +71,7 @@ struct dproc {
 	struct buf out;                /* records of member task_PID */
 	struct dmm *mm;                /* its mappings and which pages are saved: mm.h */
 	struct dns *ns[NSK_COUNT];     /* namespaces of its own, NULL: the reference's: ns_obj.h */
+	struct dns *pid_children;      /* PID namespace for its next children, NULL: that of its own */
 };
 
 /* An open file description, found by kcmp(2); held by at least one process of the job. */
@@ -105,6 +106,7 @@ struct dump {
 	struct raw_pending *raws; size_t nraws; /* raw members, written after the texts: dump_raw_fd */
 	struct progress *progress;     /* NULL: none */
 	bool own_ns;                   /* members live in PID (and user) namespaces that xrestart made */
+	size_t level;                  /* of the reference PID namespace below ours: index in proc_status.nspid */
 	char *groups;                  /* control groups of the first member: member_group.c */
 	const struct cgroup_set *job_groups; /* those of the job, NULL: it has none */
 	pid_t above;                   /* who started the job's supervisor, 0: not known */
@@ -143,6 +145,7 @@ int dump_raw_mem(struct dump *d, const char *name, const void *p, size_t n, stru
 
 struct rthread {
 	pid_t tid;
+	pid_t nspid[PROC_MAX_NSDEPTH]; size_t nnspid; /* in the PID namespaces below ours, outermost first */
 	struct rec_list *recs; size_t first, last; /* its records in the process' list: [first, last) */
 	size_t index;                  /* in tracee.thr */
 };
@@ -150,6 +153,12 @@ struct rfd { int fd; uint32_t file; bool cloexec; };
 struct rproc {
 	pid_t pid, ppid, pgid, sid;    /* as the job sees them; 0: outside the job */
 	int exit_signal;
+	pid_t nspid[PROC_MAX_NSDEPTH]; size_t nnspid; /* in the PID namespaces below ours, outermost first */
+	struct rns *pidns;             /* that it is in, NULL: ours */
+	struct rns *pidns_child;       /* where the next child is made, while that is another one */
+	struct rns *born;              /* the user namespace that it was born in, NULL: ours */
+	bool entered;                  /* it is in all its namespaces: ns_enter.c */
+	int cwd_fd, root_fd;           /* fs_prepare(); 0: none */
 	bool zombie; int exit_status;
 	struct rproc *parent;          /* NULL: child of the supervisor */
 	struct rproc **children; size_t nchildren;
@@ -212,6 +221,8 @@ struct restore {
 	bool own_ns;                   /* we are init of new PID and user namespaces */
 	pid_t tcp_guard; int tcp_guard_fd; /* tcp_unlock.c; 0: none */
 };
+/* The number by which a process knows its own thread, or itself. */
+static inline pid_t thread_own_number(const struct rthread *th) { return th->nnspid ? th->nspid[th->nnspid - 1] : th->tid; }
 struct rproc *restore_find(struct restore *r, pid_t pid);
 struct rfile *restore_file(struct restore *r, uint32_t id); /* NULL when there is none */
 /* The first record of that type of a process, from index `from` on, before its thread records. Returns its

@@ -167,10 +167,10 @@ static int pending_queue(struct rproc *p, const struct rthread *th, struct err *
 			return -1;
 		a = remote_put(p->rem, info, INFO_MAX);
 		if (th)
-			remote_call(p->rem, "rt_tgsigqueueinfo", REMOTE_MUST, SYS_rt_tgsigqueueinfo, p->pid, th->tid,
+			remote_call(p->rem, "rt_tgsigqueueinfo", REMOTE_MUST, SYS_rt_tgsigqueueinfo, p->nnspid ? p->nspid[p->nnspid - 1] : p->pid, thread_own_number(th),
 				    sig, a, 0, 0);
 		else
-			remote_call(p->rem, "rt_sigqueueinfo", REMOTE_MUST, SYS_rt_sigqueueinfo, p->thr[0].tid, sig, a, 0, 0, 0);
+			remote_call(p->rem, "rt_sigqueueinfo", REMOTE_MUST, SYS_rt_sigqueueinfo, thread_own_number(&p->thr[0]), sig, a, 0, 0, 0);
 		any = true;
 	}
 	return any ? remote_run(p->rem, e) : 0;

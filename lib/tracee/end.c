@@ -59,3 +59,15 @@ int tracee_exit_thread(struct tracee *t, size_t i, uint64_t insn, int status, st
 	}
 	return err_set(e, EX_FAILED, "thread %d does not end", (int)th->tid);
 }
+
+int tracee_end_thread(struct tracee *t, struct remote *r, struct err *e)
+{
+	struct tthread *th = &t->thr[r->i];
+	int rc;
+
+	remote_call(r, "exit", REMOTE_ANY, SYS_exit, 0, 0, 0, 0, 0, 0);
+	rc = remote_start(r, e) < 0 ? -1 : await_death(th->tid, e);
+	remote_drop(r);
+	t->nthr--;
+	return rc;
+}

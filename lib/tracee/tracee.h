@@ -187,6 +187,8 @@ pid_t tracee_alive(const struct tracee *t);
 /* Ends a one-threaded process of a restart, under remote control by r, with that wait(2) status, and takes the
  * tracer's share of its zombie. The signal's action must be the default. Frees r and t when it worked. */
 int tracee_end(struct tracee *t, struct remote *r, int status, struct err *e);
+/* The thread under remote control r, the last of t's and not the first, ends; r is gone then. */
+int tracee_end_thread(struct tracee *t, struct remote *r, struct err *e);
 /* First call for every thread of every process, then the second: after the first pass the death of the
  * tracer no longer kills them. Killing the restorer between passes never leaves half a job running. */
 int tracee_disarm(struct tracee *t, struct err *e);     /* PTRACE_SETOPTIONS 0 */

@@ -162,7 +162,7 @@ static void status_fields(void)
 	CHECK(s.tracer == 99 && s.uid[0] == 1 && s.uid[3] == 4294967294u && s.gid[2] == 7);
 	CHECK(s.ngroups == 3 && s.groups && s.groups[0] == 4 && s.groups[2] == 4294967294u);
 	CHECK(s.nnspid == 3 && s.nspid[0] == 71 && s.nspid[2] == 2);
-	CHECK(s.nspgid == 1 && s.nssid == 0 && s.threads == 2);
+	CHECK(s.nspgid[2] == 1 && s.nssid[1] == 6 && s.nssid[2] == 0 && s.threads == 2);
 	CHECK(s.sigpnd == 1 && s.shdpnd == 1ULL << 63 && s.sigblk == 2 && s.sigign == 3);
 	CHECK(s.sigcgt == UINT64_MAX && s.capinh == 4 && s.capprm == 0x1fffeffffff);
 	CHECK(s.capeff == 5 && s.capbnd == 6 && s.capamb == 7);

@@ -1,0 +1,55 @@
+#include "cr/clone3.h"
+#include "common/cleanup.h"
+#include "res/ns_obj.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/syscall.h>
+
+/* The user namespace that maker is in by now. */
+static const struct rns *user_now(struct restore *r, const struct rproc *maker)
+{
+	return maker->entered ? ns_of(r, maker, NSK_USER) : maker->born;
+}
+
+/* All PID namespaces above one belong to the same owner: ns_pid.c. */
+static bool rules_over(const struct rns *user, const struct rns *pidns)
+{
+	const struct rns *owner = pidns ? pidns->user : NULL;
+
+	while (owner && owner != user)
+		owner = owner->user;
+	return owner == user;
+}
+
+void clone3_numbers(struct restore *r, const struct rproc *maker, pid_t pid, const pid_t *nspid, size_t nnspid, struct numbers *out)
+{
+	const struct rns *user = maker ? user_now(r, maker) : NULL;
+
+	out->n = 0;
+	for (size_t i = nnspid; i-- > 0;)
+		out->v[out->n++] = nspid[i];
+	out->v[out->n++] = pid;
+	out->may = !user ? out->n : nnspid && rules_over(user, maker->pidns_child ? maker->pidns_child : maker->pidns) ? nnspid : 0;
+}
+
+static int next_number(pid_t pid, struct err *e)
+{
+	char text[16];
+	AUTO_FD int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+	int n = snprintf(text, sizeof text, "%d", pid - 1);
+
+	return fd >= 0 && write(fd, text, (size_t)n) == n ? 0 : err_sys(e, "cannot choose PID %d (/proc/sys/kernel/ns_last_pid)", pid);
+}
+
+int clone3_remote(struct rproc *maker, struct clone3_args *a, const struct numbers *nums, long *ret, struct err *e)
+{
+	uint64_t at;
+
+	a->set_tid = nums->may ? remote_put(maker->rem, nums->v, nums->may * sizeof *nums->v) : 0;
+	a->set_tid_size = nums->may;
+	at = remote_put(maker->rem, a, sizeof *a);
+	if (nums->may < nums->n && next_number(nums->v[nums->n - 1], e))
+		return -1;
+	return remote_one(maker->rem, "clone3", ret, e, SYS_clone3, at, sizeof *a, 0, 0, 0, 0);
+}
