@@ -13,7 +13,7 @@
 
 enum { OUTPUT_MAX = 4096 };
 
-static const char *nft(void)
+const char *netlock_nft(void)
 {
 	static const char *const places[] = { "/usr/sbin/nft", "/sbin/nft", "/usr/local/sbin/nft", "/usr/bin/nft" };
 
@@ -23,7 +23,7 @@ static const char *nft(void)
 	return NULL;
 }
 
-bool netlock_possible(void) { return nft() != NULL; }
+bool netlock_possible(void) { return netlock_nft() != NULL; }
 
 static bool plain(char c)
 {
@@ -57,7 +57,7 @@ bool netlock_name_valid(const char *name)
 static int child(int script, int output)
 {
 	static char *const env[] = { (char *)"LC_ALL=C", NULL };
-	const char *path = nft();
+	const char *path = netlock_nft();
 	char *argv[] = { (char *)(uintptr_t)path, (char *)"-f", (char *)"-", NULL };
 
 	if (!path || dup2(script, 0) < 0 || dup2(output, 1) < 0 || dup2(output, 2) < 0)

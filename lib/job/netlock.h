@@ -14,6 +14,8 @@ struct netlock_conn { bool v6; unsigned char own[16], peer[16]; unsigned short o
 
 /* nft is installed. */
 bool netlock_possible(void);
+/* Where nft(8) is, NULL: nowhere. */
+const char *netlock_nft(void);
 /* A name for the job's table that no other one has: xos_ID_RANDOM. Returns out. */
 const char *netlock_name(const char *id, char out[NETLOCK_NAME]);
 /* It may be such a name: what a record or an image says is not given to nft otherwise. */
