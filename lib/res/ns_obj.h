@@ -43,6 +43,7 @@ struct rns {
 	struct rns *parent;            /* of a PID namespace, NULL: ours */
 	size_t depth;                  /* of a PID namespace below ours */
 	int fd;                        /* -1: not made */
+	struct rproc *member;          /* of a mount namespace: who lives in it */
 	bool complete;                 /* a mount namespace: nothing of its making is left in it */
 };
 struct restore_ns {
@@ -90,6 +91,8 @@ int ns_enter_one(struct rproc *who, const struct rns *n, int fd, struct err *e);
 int ns_enter_born(struct restore *r, struct rproc *p, struct err *e);
 /* Is p's record sound? */
 int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e);
+/* ns_mnt.c: what needs its member. */
+int ns_mnt_complete(struct restore *r, struct rns *n, struct err *e);
 /* ns_user.c: in its parent. */
 int ns_user_make(struct rns *n, struct err *e);
 /* The object of that kind that p lives in, NULL: the reference. */

@@ -1,4 +1,5 @@
 /* ns_restore: namespaces of members on restart; see ns_obj.h. */
+#include "res/mntns.h"
 #include "res/ns_obj.h"
 #include "res/proc_ops.h"
 #include "common/cleanup.h"
@@ -235,8 +236,15 @@ int ns_make(struct restore *r, struct err *e)
 
 int ns_complete(struct restore *r, struct err *e)
 {
-	(void)r;
-	(void)e;
+	for (size_t i = 0; r->ns && i < r->ns->n; i++) {
+		struct rns *n = &r->ns->v[i];
+
+		if (n->kind != NSK_MNT)
+			continue;
+		if (ns_mnt_complete(r, n, e))
+			return err_prefix(e, "mount namespace %u", n->id);
+		n->complete = true;
+	}
 	return 0;
 }
 
@@ -249,8 +257,8 @@ static int open_there(void *ctx, struct buf *answer, int *give, struct err *e)
 	struct opening *o = ctx;
 
 	(void)answer;
-	if (o->staged)
-		return err_set(e, EX_FAILED, "no mount namespace is known");
+	if (o->staged && (chroot(MNTNS_NEW) || chdir("/")))
+		return err_sys(e, "cannot go to the root of a mount namespace");
 	return o->fn(o->ctx, give, e);
 }
 

@@ -46,10 +46,15 @@ int ns_become(uid_t uid, struct err *e)
 
 static int enter(const struct ns_place *at, struct err *e)
 {
+	bool in[NSK_COUNT] = { false };
+
+	/* What the user namespace has no right over is entered with the rights that we have here. */
+	for (int k = 0; k < NSK_COUNT && at->fd[NSK_USER] >= 0; k++)
+		in[k] = k != NSK_USER && k != NSK_MNT && at->fd[k] >= 0 && !setns(at->fd[k], kinds[k].flag);
 	if (at->fd[NSK_USER] >= 0 && ns_become(at->as, e))
 		return -1;
 	for (int k = 0; k < NSK_COUNT; k++)
-		if (at->fd[k] >= 0 && setns(at->fd[k], kinds[k].flag))
+		if (at->fd[k] >= 0 && !in[k] && setns(at->fd[k], kinds[k].flag))
 			return err_sys(e, "cannot enter a %s namespace of the job", kinds[k].name);
 	return 0;
 }

@@ -1,0 +1,82 @@
+/* ns_mnt: mount namespaces among the others; what is in them is mntns*.c, with records after the namespace's own. Field: MEMBER=pid of a process
+ * that lives in it: its PID, network, IPC and cgroup namespaces are those of the proc, sysfs, mqueue and cgroup file systems there. */
+#include "res/mntns.h"
+#include "res/ns_obj.h"
+#include "common/cleanup.h"
+
+static int user_fd(const struct dump *d, const struct dns *n)
+{
+	struct ns_place at;
+
+	ns_place_of(d, n, &at);
+	return at.fd[NSK_USER];
+}
+
+static int mnt_check(struct dump *d, struct dns *n, struct err *e)
+{
+	if (!n->p)
+		return refuse(d, NULL, "a mount namespace (%llu) in which no member lives", (unsigned long long)n->ino);
+	return mntns_check(d, n->p, user_fd(d, n), e);
+}
+
+static int mnt_dump(struct dump *d, struct dns *n, struct buf *out, struct err *e)
+{
+	(void)d;
+	(void)e;
+	rec_put_i64(out, "MEMBER", n->p->vpid);
+	return 0;
+}
+
+static int mnt_dump_content(struct dump *d, struct dns *n, struct buf *out, struct err *e)
+{
+	return mntns_dump(d, n->id, n->p, user_fd(d, n), out, e);
+}
+
+static int mnt_verify(struct restore *r, struct rns *n, struct err *e)
+{
+	int pid;
+
+	if (rec_int(&n->rec, "MEMBER", 1, INT32_MAX, &pid, e))
+		return -1;
+	n->member = restore_find(r, pid);
+	if (!n->member || n->member->zombie)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: MEMBER is no process of the job", n->rec.line);
+	return mntns_verify(r, &r->ns->list, n->id, e);
+}
+
+static int mnt_build(struct restore *r, struct rns *n, struct err *e) { return mntns_build(r, &r->ns->list, n->id, e); }
+
+const struct ns_ops ns_mnt_ops = {
+	.kind = NSK_MNT, .what = "mount", .check = mnt_check, .dump = mnt_dump, .dump_content = mnt_dump_content, .verify = mnt_verify, .build = mnt_build,
+};
+
+struct completing { struct restore *r; struct rns *n; };
+
+static int complete(void *ctx, struct buf *answer, int *give, struct err *e)
+{
+	struct completing *c = ctx;
+
+	(void)answer;
+	(void)give;
+	return mntns_complete(c->r, &c->r->ns->list, c->n->id, e);
+}
+
+int ns_mnt_complete(struct restore *r, struct rns *n, struct err *e)
+{
+	static const enum ns_kind of_member[] = { NSK_NET, NSK_IPC, NSK_CGROUP };
+	struct completing c = { r, n };
+	struct ns_job job = { .fn = complete, .ctx = &c };
+	struct ns_place at;
+
+	ns_place_owner(n, &at);
+	at.fd[NSK_MNT] = n->fd;
+	if (n->member->pidns)
+		at.fd[NSK_PID] = n->member->pidns->fd;
+	for (size_t i = 0; i < sizeof of_member / sizeof of_member[0]; i++) {
+		const struct rns *o = ns_of(r, n->member, of_member[i]);
+
+		if (o)
+			at.fd[of_member[i]] = o->fd;
+	}
+	return ns_run(&at, &job, NULL, NULL, e);
+}
