@@ -141,7 +141,7 @@ static int objects_check(struct dump *d, struct err *e)
 		if (o && o->check && o->check(d, n, e))
 			return err_prefix(e, "%s namespace", o->what);
 	}
-	return 0;
+	return ns_net_ends(d, e);
 }
 
 static int ns_dump_proc(struct dump *d, struct dproc *p, struct err *e)

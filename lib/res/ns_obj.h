@@ -91,6 +91,10 @@ int ns_enter_one(struct rproc *who, const struct rns *n, int fd, struct err *e);
 int ns_enter_born(struct restore *r, struct rproc *p, struct err *e);
 /* Is p's record sound? */
 int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e);
+/* ns_net.c: links with ends in two namespaces, when all are made. */
+int ns_net_connect(struct restore *r, struct err *e);
+/* ns_net.c, when all are dumped: ends of links that are outside the job's namespaces. */
+int ns_net_ends(struct dump *d, struct err *e);
 /* ns_mnt.c: what needs its member. */
 int ns_mnt_complete(struct restore *r, struct rns *n, struct err *e);
 /* ns_user.c: in its parent. */

@@ -1,5 +1,6 @@
 /* ns_restore: namespaces of members on restart; see ns_obj.h. */
 #include "res/mntns.h"
+#include "res/netns.h"
 #include "res/ns_obj.h"
 #include "res/proc_ops.h"
 #include "common/cleanup.h"
@@ -59,8 +60,10 @@ static int parse_one(struct restore *r, const struct rec *rec, struct err *e)
 static int parse_records(struct restore *r, struct err *e)
 {
 	struct restore_ns *w = r->ns;
+	const struct rns *last;
 	struct rec rec;
 	uint64_t id;
+	bool net;
 
 	for (size_t i = 0; i < w->list.n; i++) {
 		rec_list_get(&w->list, i, &rec);
@@ -69,10 +72,13 @@ static int parse_records(struct restore *r, struct err *e)
 				return -1;
 			continue;
 		}
-		/* Content: of the namespace before it. */
+		/* Content: of the namespace before it, or of ours where a link ends. */
 		if (rec_u64(&rec, "NS", NS_MAX, &id, e))
 			return -1;
-		if (!w->n || id != w->n || !ns_table[w->v[w->n - 1].kind]->dump_content)
+		last = w->n ? &w->v[w->n - 1] : NULL;
+		net = netns_record(rec_type(&rec));
+		if (!last || (id != last->id && !(net && id == NETNS_HOME)) || last->kind != (net ? NSK_NET : NSK_MNT) ||
+		    (!net && strcmp(rec_type(&rec), "mount") && strcmp(rec_type(&rec), "mount_sb")))
 			return err_set(e, EX_BAD_IMAGE, "line %zu: record \"%s\" belongs to no namespace", rec.line, rec_type(&rec));
 	}
 	return 0;
@@ -231,7 +237,7 @@ int ns_make(struct restore *r, struct err *e)
 	for (size_t i = 0; r->ns && i < r->ns->n; i++)
 		if (make_one(r, &r->ns->v[i], e))
 			return -1;
-	return 0;
+	return ns_net_connect(r, e);
 }
 
 int ns_complete(struct restore *r, struct err *e)
