@@ -1,0 +1,338 @@
+/* mntns_make: the mounts, one after the other, below MNTNS_NEW; see mntns.h. */
+#include "res/mntns_int.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+
+#ifndef MS_NOSYMFOLLOW
+#define MS_NOSYMFOLLOW 256
+#endif
+enum { THERE = RESOLVE_IN_ROOT_ | RESOLVE_NO_SYMLINKS_ | RESOLVE_NO_MAGICLINKS_ };
+#define ALL_FLAGS ((unsigned long)(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_NOSYMFOLLOW))
+
+/* What a path of the namespace shows at this moment. */
+static int open_point(const struct rmount *m)
+{
+	AUTO_FD int root = open(m->parent == MNTNS_NONE ? "/" : MNTNS_NEW, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+	return root < 0 ? -1 : sys_open_in(root, m->parent == MNTNS_NONE ? MNTNS_NEW : m->point, O_PATH | O_NOFOLLOW, THERE);
+}
+
+static int by_fd(int fd, unsigned long flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, MNTNS_PROC "/fd/%d", fd);
+	return mount(NULL, path, NULL, flags, NULL);
+}
+
+static int set_flags(const struct rmount *m, int fd, struct err *e)
+{
+	unsigned long f = m->flags & ALL_FLAGS;
+
+	/* No word for it in mountinfo: every access counts. */
+	if (!(f & (MS_RELATIME | MS_NOATIME)))
+		f |= MS_STRICTATIME;
+	return by_fd(fd, f | MS_REMOUNT | MS_BIND) ? err_sys(e, "mount %s: cannot set its options", m->point) : 0;
+}
+
+/* A copy of what is bound, not mounted anywhere yet. *whole: with what is mounted below it. */
+static int source_copy(struct rmtab *t, const struct rmount *m, bool *whole, struct err *e)
+{
+	char path[PATH_MAX], sb[64];
+	AUTO_FD int root = -1, from = -1;
+	int fd;
+
+	snprintf(sb, sizeof sb, MNTNS_SB "/%zu", m->sb + 1);
+	if (m->sb == MNTNS_NONE && restore_path(t->r, m->source, path, e))
+		return -1;
+	root = open(m->sb == MNTNS_NONE ? MNTNS_OLD : sb, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (root >= 0)
+		from = m->sb == MNTNS_NONE ? sys_open_in(root, path, O_PATH, RESOLVE_IN_ROOT_) : sys_open_in(root, m->root, O_PATH, THERE);
+	if (from < 0)
+		return err_sys(e, "mount %s: cannot open %s", m->point, m->sb == MNTNS_NONE ? path : m->root);
+	*whole = m->recursive && m->sb == MNTNS_NONE;
+	fd = sys_open_tree(from, "", OPEN_TREE_CLONE_ | (*whole ? AT_RECURSIVE_ : 0));
+	/* In a user namespace, what is mounted below something cannot be left away. */
+	if (fd < 0 && errno == EINVAL && !*whole && m->sb == MNTNS_NONE) {
+		*whole = true;
+		fd = sys_open_tree(from, "", OPEN_TREE_CLONE_ | AT_RECURSIVE_);
+	}
+	return fd < 0 ? err_sys(e, "mount %s: cannot bind %s", m->point, m->sb == MNTNS_NONE ? path : m->root) : fd;
+}
+
+/* ---- what came with a recursive copy ---- */
+
+static const char *new_point(const struct minfo *x)
+{
+	const char *p = mnt_below(x->point, MNTNS_NEW);
+
+	return p && !*p ? "/" : p;
+}
+
+static bool same_mount(const struct rmount *m, const struct minfo *x)
+{
+	const char *point = new_point(x);
+
+	return point && !strcmp(point, m->point) && !strcmp(x->type, m->type) && !strcmp(x->root, m->root) && !x->deleted;
+}
+
+static bool wanted(const struct rmtab *t, const struct minfo *x, int parent, size_t from, size_t *which)
+{
+	for (size_t i = from; i < t->n; i++) {
+		const struct rmount *m = &t->v[i];
+
+		if (!m->id && m->sb == MNTNS_NONE && m->parent != MNTNS_NONE && t->v[m->parent].id == parent && same_mount(m, x)) {
+			*which = i;
+			return true;
+		}
+	}
+	return false;
+}
+
+/* Those that the namespace did not have are taken away; what is locked is the machine's of today, and stays. */
+static int adopt(struct rmtab *t, size_t top, struct err *e)
+{
+	struct mtab have;
+	AUTO_FREE bool *mine = NULL, *ours = NULL;
+	int rc = mtab_read(&have, AT_FDCWD, MNTNS_PROC "/mountinfo", e);
+
+	mine = calloc(have.n + 1, sizeof *mine);
+	ours = calloc(have.n + 1, sizeof *ours);
+	if (!rc && (!mine || !ours))
+		rc = err_set(e, EX_FAILED, "out of memory");
+	for (size_t k = 0; k < have.n && !rc; k++) {
+		const struct minfo *x = &have.v[k];
+		size_t which;
+
+		ours[k] = x->id == t->v[top].id || (x->up != MNTNS_NONE && ours[x->up]);
+		mine[k] = x->id == t->v[top].id;
+		if (!ours[k] || mine[k] || !mine[x->up] || !wanted(t, x, have.v[x->up].id, top + 1, &which))
+			continue;
+		mine[k] = true;
+		t->v[which].id = x->id;
+	}
+	for (size_t k = have.n; k-- > 0 && !rc;)
+		if (ours[k] && !mine[k] && umount2(have.v[k].point, MNT_DETACH | UMOUNT_NOFOLLOW))
+			log_verbose("mount %s: locked, stays although the job did not have it", new_point(&have.v[k]));
+	mtab_free(&have);
+	return rc;
+}
+
+/* ---- making ---- */
+
+/* One that is there already gets its options, when they are not as they were. */
+static int settle_adopted(const struct rmount *m, struct err *e)
+{
+	AUTO_FD int fd = open_point(m);
+	int id;
+
+	/* Hidden by another one: its options are compared in the end. */
+	if (fd < 0 || sys_mount_id(fd, &id, NULL, NULL) || id != m->id)
+		return 0;
+	if (set_flags(m, fd, e))
+		return -1;
+	return !m->master_host && by_fd(fd, MS_PRIVATE) ? err_sys(e, "mount %s: cannot make it private", m->point) : 0;
+}
+
+static int make_one(struct rmtab *t, size_t i, struct err *e)
+{
+	struct rmount *m = &t->v[i];
+	AUTO_FD int fd = -1, at = -1;
+	bool whole = false, root;
+	int id;
+
+	if (m->sb != MNTNS_NONE && !t->sb[m->sb].made && mnt_sb_make(t, m->sb, e))
+		return -1;
+	if (m->hidden)
+		return err_set(e, EX_MISFIT, "mount %s: what was hidden there by another mount is not on this machine", m->point);
+	fd = source_copy(t, m, &whole, e);
+	if (fd < 0)
+		return -1;
+	at = open_point(m);
+	if (at < 0)
+		return err_sys(e, "mount %s: cannot open where it is to be", m->point);
+	if (m->parent != MNTNS_NONE && (sys_mount_id(at, &id, &root, NULL) || id != t->v[m->parent].id))
+		return err_set(e, EX_MISFIT, "mount %s: something else is mounted there on this machine", m->point);
+	if (sys_move_mount(fd, at, 0) || sys_mount_id(fd, &m->id, NULL, NULL))
+		return err_sys(e, "mount %s: cannot mount it", m->point);
+	if (set_flags(m, fd, e) || (whole && adopt(t, i, e)))
+		return -1;
+	return !m->master_host && by_fd(fd, MS_PRIVATE) ? err_sys(e, "mount %s: cannot make it private", m->point) : 0;
+}
+
+int rmtab_make(struct rmtab *t, bool late, struct err *e)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		if (t->v[i].late != late && !(t->v[i].late && t->v[i].id))
+			continue;
+		if (t->v[i].id ? settle_adopted(&t->v[i], e) : make_one(t, i, e))
+			return -1;
+	}
+	return 0;
+}
+
+/* ---- the second half, by another process ---- */
+
+/* The tree's root is what is mounted on MNTNS_NEW, which is on our own root. */
+static bool placed(const struct rmtab *t, const struct rmount *m, const struct mtab *have, const struct minfo *x)
+{
+	if (!same_mount(m, x))
+		return false;
+	if (m->parent != MNTNS_NONE)
+		return t->v[m->parent].id && x->parent == t->v[m->parent].id;
+	return x->up != MNTNS_NONE && !strcmp(have->v[x->up].point, "/");
+}
+
+int rmtab_find(struct rmtab *t, struct err *e)
+{
+	struct mtab have;
+	int rc = mtab_read(&have, AT_FDCWD, MNTNS_PROC "/mountinfo", e);
+
+	for (size_t i = 0; i < t->n && !rc; i++) {
+		struct rmount *m = &t->v[i];
+
+		for (size_t k = 0; k < have.n && !m->id; k++)
+			if (placed(t, m, &have, &have.v[k]))
+				m->id = have.v[k].id;
+		if (!m->id && !m->late)
+			rc = err_set(e, EX_FAILED, "mount %s has gone while the job was restarted", m->point);
+	}
+	for (size_t k = 0; k < t->nsb && !rc; k++) {
+		char path[64];
+
+		snprintf(path, sizeof path, MNTNS_SB "/%zu", k + 1);
+		t->sb[k].made = !access(path, F_OK);
+	}
+	mtab_free(&have);
+	return rc;
+}
+
+static int open_id(const struct rmtab *t, size_t i)
+{
+	int fd = open_point(&t->v[i]), id;
+
+	if (t->v[i].parent == MNTNS_NONE) {
+		if (fd >= 0)
+			close(fd);
+		fd = open(MNTNS_NEW, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	}
+	if (fd >= 0 && (sys_mount_id(fd, &id, NULL, NULL) || id != t->v[i].id)) {
+		close(fd);
+		fd = -1;
+	}
+	return fd;
+}
+
+/* The first of a peer group that is shared already; the one with the widest view of its file system came first. */
+static int join(struct rmtab *t, size_t i, uint64_t group, int fd, struct err *e)
+{
+	for (size_t k = 0; k < t->n; k++) {
+		AUTO_FD int from = t->v[k].group == group && k != i ? open_id(t, k) : -1;
+
+		if (from >= 0 && !sys_move_mount(from, fd, MOVE_SET_GROUP_))
+			return 0;
+	}
+	err_sys(e, "mount %s: cannot join the mounts that it shares with", t->v[i].point);
+	err_hint(e, "needs Linux 5.15 or newer");
+	return -1;
+}
+
+static bool leads(const struct rmtab *t, size_t i)
+{
+	for (size_t k = 0; k < t->n; k++)
+		if (t->v[k].group == t->v[i].group && (strlen(t->v[k].root) < strlen(t->v[i].root) || (k < i && strlen(t->v[k].root) == strlen(t->v[i].root))))
+			return false;
+	return true;
+}
+
+static int propagate_one(struct rmtab *t, size_t i, bool leaders, struct err *e)
+{
+	const struct rmount *m = &t->v[i];
+	AUTO_FD int fd = -1;
+
+	if (!m->group && !m->master && !m->unbindable)
+		return 0;
+	if (m->group && leads(t, i) != leaders)
+		return 0;
+	if (!m->group && leaders)
+		return 0;
+	fd = open_id(t, i);
+	if (fd < 0)
+		return err_set(e, EX_FAILED, "mount %s: hidden, and shared with others", m->point);
+	if (m->unbindable)
+		return by_fd(fd, MS_UNBINDABLE) ? err_sys(e, "mount %s: cannot make it unbindable", m->point) : 0;
+	if (m->group && !leaders)
+		return join(t, i, m->group, fd, e);
+	if (m->master && (join(t, i, m->master, fd, e) || by_fd(fd, MS_SLAVE)))
+		return err_is_set(e) ? -1 : err_sys(e, "mount %s: cannot make it a slave", m->point);
+	return m->group && by_fd(fd, MS_SHARED) ? err_sys(e, "mount %s: cannot share it", m->point) : 0;
+}
+
+/* A group that follows another one needs that first: as often as there are such. Then the other peers, then those that only follow. */
+int rmtab_propagation(struct rmtab *t, struct err *e)
+{
+	AUTO_FREE bool *done = calloc(t->n + 1, sizeof *done);
+	bool more = true;
+
+	if (!done)
+		return err_set(e, EX_FAILED, "out of memory");
+	while (more) {
+		more = false;
+		for (size_t i = 0; i < t->n; i++) {
+			bool ready = !t->v[i].master;
+
+			if (done[i] || !t->v[i].group || !leads(t, i))
+				continue;
+			for (size_t k = 0; k < t->n && !ready; k++)
+				ready = done[k] && t->v[k].group == t->v[i].master;
+			if (!ready)
+				continue;
+			if (propagate_one(t, i, true, e))
+				return -1;
+			done[i] = more = true;
+		}
+	}
+	for (size_t i = 0; i < t->n; i++)
+		if (!done[i] && propagate_one(t, i, false, e))
+			return -1;
+	return 0;
+}
+
+/* ---- is it as it was? ---- */
+
+static const struct minfo *find_id(const struct mtab *have, int id)
+{
+	for (size_t k = 0; k < have->n; k++)
+		if (have->v[k].id == id)
+			return &have->v[k];
+	return NULL;
+}
+
+int rmtab_compare(struct rmtab *t, bool all, struct err *e)
+{
+	struct mtab have;
+	int rc = mtab_read(&have, AT_FDCWD, MNTNS_PROC "/mountinfo", e);
+
+	for (size_t i = 0; i < t->n && !rc; i++) {
+		const struct rmount *m = &t->v[i];
+		const struct minfo *x = m->id ? find_id(&have, m->id) : NULL;
+		const char *word;
+		unsigned long flags;
+
+		if (m->late && !all)
+			continue;
+		if (!x || !new_point(x) || strcmp(new_point(x), m->point) || (m->parent != MNTNS_NONE && x->parent != t->v[m->parent].id))
+			rc = err_set(e, EX_MISFIT, "mount %s: is not where it was", m->point);
+		else if (strcmp(x->type, m->type) && m->sb != MNTNS_NONE)
+			rc = err_set(e, EX_MISFIT, "mount %s: is of type %s, was %s", m->point, x->type, m->type);
+		else if (mnt_flags(x->opts, &flags, &word) || flags != m->flags)
+			rc = err_set(e, EX_MISFIT, "mount %s: its options are %s, as this machine allows no others", m->point, x->opts);
+	}
+	mtab_free(&have);
+	return rc;
+}

@@ -1,0 +1,231 @@
+/* mntns_recs: the records of a mount namespace on restart. An image is not trusted: what is not exactly of a form that mntns.c writes is refused. */
+#include "res/mntns_int.h"
+#include "res/proc_ops.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { SUPER_MAX = 64 << 10 };
+
+static const char *const types[] = { "tmpfs", "devpts", "overlay", "proc", "sysfs", "mqueue", "cgroup", "cgroup2" };
+enum { NTYPES = sizeof types / sizeof types[0] };
+
+/* "/" or "/a/b": no empty, "." or ".." component, no slash at the end. */
+static bool clean_path(const char *p)
+{
+	if (*p != '/' || strlen(p) >= PATH_MAX)
+		return false;
+	if (!p[1])
+		return true;
+	for (const char *w = p; *w; w += 1 + strcspn(w + 1, "/")) {
+		size_t n = strcspn(w + 1, "/");
+
+		if (!n || n > NAME_MAX || (n <= 2 && !strncmp(w + 1, "..", n)))
+			return false;
+	}
+	return true;
+}
+
+static int path_field(const struct rec *rec, const char *key, const char **out, struct err *e)
+{
+	if (rec_str(rec, key, out, e))
+		return -1;
+	return clean_path(*out) ? 0 : err_set(e, EX_BAD_IMAGE, "line %zu: %s \"%s\" is no plain absolute path", rec->line, key, *out);
+}
+
+static bool flag_field(const struct rec *rec, const char *key)
+{
+	const char *s = rec_find(rec, key);
+
+	return s && !strcmp(s, "1");
+}
+
+static int sb_parse(struct rmtab *t, const struct rec *rec, struct err *e)
+{
+	struct rmsb *s = &t->sb[t->nsb];
+	const struct image_member *m;
+	uint64_t id;
+	size_t i;
+
+	*s = (struct rmsb){ .first = MNTNS_NONE };
+	if (rec_u64(rec, "SB", MNTNS_MAX_MOUNTS, &id, e) || rec_str(rec, "FSTYPE", &s->type, e) || rec_str(rec, "DEVNAME", &s->devname, e) ||
+	    rec_str(rec, "SUPER", &s->super, e))
+		return -1;
+	if (id != t->nsb + 1)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: SB out of order", rec->line);
+	for (i = 0; i < NTYPES && strcmp(types[i], s->type); i++)
+		;
+	if (i == NTYPES)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: file system type \"%s\" is not known", rec->line, s->type);
+	if (strlen(s->super) > SUPER_MAX || strlen(s->devname) >= PATH_MAX)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: options are too long", rec->line);
+	s->late = flag_field(rec, "LATE");
+	s->content = rec_find(rec, "CONTENT");
+	s->layers = rec_find(rec, "LAYERS");
+	m = s->content ? image_find(t->r->img, s->content) : NULL;
+	if (s->content && (!m || m->text))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: the image has no raw member %s", rec->line, s->content);
+	if (!strcmp(s->type, "overlay") && (!s->layers || (strcmp(s->layers, "host") && strcmp(s->layers, "ns"))))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: LAYERS must be host or ns", rec->line);
+	t->nsb++;
+	return 0;
+}
+
+static int socket_parse(struct rmtab *t, const struct rec *rec, struct err *e)
+{
+	uint64_t sb, n;
+	const char *s;
+
+	if (rec_u64(rec, "SB", MNTNS_MAX_MOUNTS, &sb, e) || rec_str(rec, "PATH", &s, e) || rec_u64(rec, "MODE", 07777, &n, e) ||
+	    rec_u64(rec, "UID", UINT32_MAX - 1, &n, e) || rec_u64(rec, "GID", UINT32_MAX - 1, &n, e))
+		return -1;
+	if (!sb || sb > t->nsb)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: SB names no file system before it", rec->line);
+	return strlen(s) < PATH_MAX && *s && *s != '/' ? 0 : err_set(e, EX_BAD_IMAGE, "line %zu: PATH", rec->line);
+}
+
+static int place_parse(struct rmtab *t, struct rmount *m, const struct rec *rec, struct err *e)
+{
+	const char *opts, *word, *master = rec_find(rec, "MASTER");
+	uint64_t id, parent, sb;
+
+	if (rec_u64(rec, "ID", MNTNS_MAX_MOUNTS, &id, e) || rec_u64(rec, "PARENT", MNTNS_MAX_MOUNTS, &parent, e) ||
+	    rec_u64_or(rec, "SB", MNTNS_MAX_MOUNTS, 0, &sb, e) || rec_u64_or(rec, "GROUP", MNTNS_MAX_MOUNTS, 0, &m->group, e) ||
+	    path_field(rec, "POINT", &m->point, e) || path_field(rec, "ROOT", &m->root, e) || rec_str(rec, "OPTIONS", &opts, e) ||
+	    rec_str(rec, "FSTYPE", &m->type, e) || rec_str(rec, "DEVNAME", &m->devname, e))
+		return -1;
+	if (id != t->n + 1 || parent >= id || !parent != !t->n)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: mounts out of order", rec->line);
+	m->parent = parent ? parent - 1 : MNTNS_NONE;
+	if (strcmp(m->point, "/") && !parent)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: the first mount must be the root", rec->line);
+	if (parent && !mnt_below(m->point, t->v[m->parent].point))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: \"%s\" is not below the mount that it is on", rec->line, m->point);
+	if (mnt_flags(opts, &m->flags, &word))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: mount option \"%s\"", rec->line, word);
+	if (sb > t->nsb)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: SB names no file system before it", rec->line);
+	m->sb = sb ? sb - 1 : MNTNS_NONE;
+	m->master_host = master && !strcmp(master, "host");
+	if (master && !m->master_host && rec_u64(rec, "MASTER", MNTNS_MAX_MOUNTS, &m->master, e))
+		return -1;
+	m->hidden = flag_field(rec, "HIDDEN");
+	m->recursive = flag_field(rec, "REC");
+	m->file = flag_field(rec, "FILE");
+	m->unbindable = flag_field(rec, "UNBINDABLE");
+	return 0;
+}
+
+/* Late: of a late file system, on top of a late mount, or hiding one. */
+static bool is_late(const struct rmtab *t, const struct rmount *m)
+{
+	if ((m->sb != MNTNS_NONE && t->sb[m->sb].late) || (m->parent != MNTNS_NONE && t->v[m->parent].late))
+		return true;
+	for (size_t i = 1; i < t->n; i++)
+		if (t->v[i].late && mnt_below(t->v[i].point, m->point))
+			return true;
+	return false;
+}
+
+static int mount_parse(struct rmtab *t, const struct rec *rec, struct err *e)
+{
+	struct rmount *m = &t->v[t->n];
+
+	*m = (struct rmount){ 0 };
+	if (place_parse(t, m, rec, e))
+		return -1;
+	if (m->sb == MNTNS_NONE && path_field(rec, "SOURCE", &m->source, e))
+		return -1;
+	if (m->sb != MNTNS_NONE && t->sb[m->sb].first == MNTNS_NONE)
+		t->sb[m->sb].first = t->n;
+	if (m->hidden && (m->parent == MNTNS_NONE || m->sb != MNTNS_NONE || !(t->v[m->parent].recursive || t->v[m->parent].hidden)))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: a hidden mount comes with its parent", rec->line);
+	m->late = t->n && is_late(t, m);
+	t->n++;
+	return 0;
+}
+
+static int parse_all(struct rmtab *t, struct err *e)
+{
+	struct rec rec;
+	uint64_t ns;
+
+	for (size_t i = 0; i < t->list->n; i++) {
+		const char *type;
+		int rc;
+
+		rec_list_get(t->list, i, &rec);
+		type = rec_type(&rec);
+		if (strncmp(type, "mount", 5))
+			continue;
+		if (rec_u64(&rec, "NS", UINT32_MAX, &ns, e))
+			return -1;
+		if (ns != t->ns)
+			continue;
+		if (t->n >= MNTNS_MAX_MOUNTS || t->nsb >= MNTNS_MAX_MOUNTS)
+			return err_set(e, EX_BAD_IMAGE, "line %zu: more than %d mounts", rec.line, MNTNS_MAX_MOUNTS);
+		rc = !strcmp(type, "mount") ? mount_parse(t, &rec, e) : !strcmp(type, "mount_sb") ? sb_parse(t, &rec, e) :
+		     !strcmp(type, "mount_socket") ? socket_parse(t, &rec, e) :
+		     err_set(e, EX_BAD_IMAGE, "line %zu: TYPE \"%s\" is not known", rec.line, type);
+		if (rc)
+			return -1;
+	}
+	return t->n ? 0 : err_set(e, EX_BAD_IMAGE, "mount namespace %u has no mounts", t->ns);
+}
+
+int rmtab_parse(struct rmtab *t, struct restore *r, const struct rec_list *list, uint32_t id, struct err *e)
+{
+	size_t cap = (list->n < MNTNS_MAX_MOUNTS ? list->n : MNTNS_MAX_MOUNTS) + 1;
+
+	*t = (struct rmtab){ .r = r, .ns = id, .list = list };
+	t->v = calloc(cap, sizeof *t->v);
+	t->sb = calloc(cap, sizeof *t->sb);
+	if (!t->v || !t->sb)
+		return err_set(e, EX_FAILED, "out of memory");
+	return parse_all(t, e);
+}
+
+void rmtab_free(struct rmtab *t)
+{
+	free(t->v);
+	free(t->sb);
+}
+
+/* What is bound must be here, and be a directory where it was one. */
+static int sources_here(struct rmtab *t, struct err *e)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		const struct rmount *m = &t->v[i];
+		char path[PATH_MAX];
+		struct stat st;
+
+		if (m->sb != MNTNS_NONE || m->hidden)
+			continue;
+		if (restore_path(t->r, m->source, path, e))
+			return -1;
+		errno = 0;
+		if (stat(path, &st) && errno != EACCES) {
+			err_sys(e, "mount %s: %s", m->point, path);
+			if (e)
+				e->code = EX_MISFIT;
+			err_hint(e, "if it lies elsewhere on this node, say so with -L OLD=NEW");
+			return -1;
+		}
+		if (!errno && !S_ISDIR(st.st_mode) != m->file)
+			return err_set(e, EX_MISFIT, "mount %s: %s is%s a directory, unlike at the checkpoint", m->point, path, m->file ? "" : " not");
+	}
+	return 0;
+}
+
+int mntns_verify(struct restore *r, const struct rec_list *list, uint32_t id, struct err *e)
+{
+	struct rmtab t;
+	int rc = rmtab_parse(&t, r, list, id, e);
+
+	if (!rc)
+		rc = sources_here(&t, e);
+	rmtab_free(&t);
+	return rc;
+}
