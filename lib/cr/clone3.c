@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 /* The user namespace that maker is in by now. */
 static const struct rns *user_now(struct restore *r, const struct rproc *maker)
@@ -33,23 +34,48 @@ void clone3_numbers(struct restore *r, const struct rproc *maker, pid_t pid, con
 	out->may = !user ? out->n : nnspid && rules_over(user, maker->pidns_child ? maker->pidns_child : maker->pidns) ? nnspid : 0;
 }
 
-static int next_number(pid_t pid, struct err *e)
+/* Sets the number that was given last; *before gets what it was. */
+static int last_number(pid_t pid, pid_t *before)
 {
-	char text[16];
-	AUTO_FD int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
-	int n = snprintf(text, sizeof text, "%d", pid - 1);
+	char text[16] = "";
+	AUTO_FD int fd = open("/proc/sys/kernel/ns_last_pid", O_RDWR | O_CLOEXEC);
+	int n;
 
-	return fd >= 0 && write(fd, text, (size_t)n) == n ? 0 : err_sys(e, "cannot choose PID %d (/proc/sys/kernel/ns_last_pid)", pid);
+	if (fd < 0 || pread(fd, text, sizeof text - 1, 0) <= 0)
+		return -1;
+	*before = (pid_t)atoi(text);
+	n = snprintf(text, sizeof text, "%d", pid);
+	return pwrite(fd, text, (size_t)n, 0) == n ? 0 : -1;
+}
+
+bool clone3_wait_free(const struct numbers *nums)
+{
+	static const struct timespec ms = { .tv_nsec = 1000000 };
+	char path[32];
+
+	if (nums->may == nums->n)
+		return true;
+	snprintf(path, sizeof path, "/proc/%d", nums->v[nums->n - 1]);
+	if (access(path, F_OK))
+		return true;
+	nanosleep(&ms, NULL);
+	return false;
 }
 
 int clone3_remote(struct rproc *maker, struct clone3_args *a, const struct numbers *nums, long *ret, struct err *e)
 {
+	pid_t before = 0, ours = nums->v[nums->n - 1];
 	uint64_t at;
+	int rc;
 
 	a->set_tid = nums->may ? remote_put(maker->rem, nums->v, nums->may * sizeof *nums->v) : 0;
 	a->set_tid_size = nums->may;
 	at = remote_put(maker->rem, a, sizeof *a);
-	if (nums->may < nums->n && next_number(nums->v[nums->n - 1], e))
-		return -1;
-	return remote_one(maker->rem, "clone3", ret, e, SYS_clone3, at, sizeof *a, 0, 0, 0, 0);
+	if (nums->may < nums->n && last_number(ours - 1, &before))
+		return err_sys(e, "cannot choose PID %d (/proc/sys/kernel/ns_last_pid)", ours);
+	rc = remote_one(maker->rem, "clone3", ret, e, SYS_clone3, at, sizeof *a, 0, 0, 0, 0);
+	/* Others go on where they were: the next numbers may be wanted by the job as well. */
+	if (before)
+		last_number(before, &before);
+	return rc;
 }

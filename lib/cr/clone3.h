@@ -19,6 +19,8 @@ struct numbers {
 };
 /* Of a task with that number here, and nspid below (outermost first), made by maker (NULL: by us). */
 void clone3_numbers(struct restore *r, const struct rproc *maker, pid_t pid, const pid_t *nspid, size_t nnspid, struct numbers *out);
+/* Is ours free, where we do not choose it but try? Somebody who has got it meanwhile may soon be gone: then false after a millisecond. */
+bool clone3_wait_free(const struct numbers *nums);
 /* Under remote control of maker: *ret is what clone3 returns. With may < n the caller looks whether the number is the right one. */
 int clone3_remote(struct rproc *maker, struct clone3_args *a, const struct numbers *nums, long *ret, struct err *e);
 

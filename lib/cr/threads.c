@@ -57,6 +57,9 @@ static int make_thread(struct restore *r, struct rproc *p, struct rthread *th, s
 		struct clone3_args a = { .flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM };
 		pid_t tid;
 
+		ret = -EEXIST;
+		if (!clone3_wait_free(&nums))
+			continue;
 		if (remote_room(p->rem, 1, sizeof a + sizeof nums.v, e) || clone3_remote(p, &a, &nums, &ret, e))
 			return -1;
 		if (ret < 0)

@@ -96,9 +96,11 @@ int tree_clone(struct restore *r, struct rproc *maker, struct rproc *parent, uin
 		struct clone3_args a = { .flags = flags, .exit_signal = flags & CLONE_PARENT ? 0 : (uint64_t)child->exit_signal };
 		pid_t pid;
 
+		if (!clone3_wait_free(&nums))
+			continue;
 		if (remote_room(maker->rem, 1, sizeof a + sizeof nums.v, e) || clone3_remote(maker, &a, &nums, &ret, e))
 			return -1;
-		if (ret == -EEXIST && leaves(child->pid, tries))
+		if (ret == -EEXIST && (nums.may < nums.n || leaves(child->pid, tries)))
 			continue;
 		if (ret < 0) {
 			errno = (int)-ret;

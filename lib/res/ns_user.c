@@ -3,6 +3,9 @@
  * Fields: OWNER=uid UID_MAP= GID_MAP= ("inside outside count" a line, outside as the parent namespace calls it) SETGROUPS="allow|deny"
  * [SETTINGS= limits, ns_sysctl.h].
  *
+ * In a user namespace that xrestart made for a user's job setgroups(2) is denied, and so it is in all below: "allow" of one that has no
+ * group mapped yet becomes "deny" there.
+ *
  * Restart: a child of the restorer in the parent namespace forks one that becomes the owner and makes the namespace; the first writes its maps, which
  * takes the capabilities over the parent that an owner may not have. An image that an ordinary user wrote may map nobody but that user. */
 #include "res/ns_obj.h"
