@@ -141,6 +141,7 @@ static int xattrs(struct archive_entry *en, int dir, const char *name, struct er
 static int sparse(struct archive_entry *en, int fd, off_t size)
 {
 	off_t data = 0, hole;
+	bool any = false; /* libarchive forgets a part that is the whole file */
 
 	while (data < size) {
 		data = lseek(fd, data, SEEK_DATA);
@@ -154,10 +155,11 @@ static int sparse(struct archive_entry *en, int fd, off_t size)
 		if (hole < 0)
 			return -1;
 		archive_entry_sparse_add_entry(en, data, (hole < size ? hole : size) - data);
+		any = true;
 		data = hole;
 	}
 	/* Nothing but a hole. */
-	if (size && !archive_entry_sparse_count(en))
+	if (size && !any)
 		archive_entry_sparse_add_entry(en, size, 0);
 	return 0;
 }

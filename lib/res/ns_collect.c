@@ -131,7 +131,8 @@ static struct dns *obj(struct dump *d, enum ns_kind k, int fd, struct dproc *p, 
 	n = find(w, &st);
 	if (n) {
 		close(fd);
-		if (!n->p)
+		/* The one deepest in PID namespaces: a proc that is mounted there is most likely of that one. */
+		if (!n->p || (p && p->status.nnspid > n->p->status.nnspid))
 			n->p = p;
 		return n;
 	}

@@ -208,11 +208,12 @@ static int build(void *ctx, struct buf *answer, int *give, struct err *e)
 	(void)answer;
 	if (unshare(ns_kind_flag(b->n->kind)))
 		return err_sys(e, "cannot make it");
-	if (o->build && o->build(b->r, b->n, e))
-		return -1;
+	/* Before paths lead elsewhere. */
 	snprintf(path, sizeof path, "/proc/self/ns/%s%s", ns_kind_name(b->n->kind), b->n->kind == NSK_TIME ? "_for_children" : "");
 	*give = open(path, O_RDONLY | O_CLOEXEC);
-	return *give < 0 ? err_sys(e, "cannot keep it") : 0;
+	if (*give < 0)
+		return err_sys(e, "cannot keep it");
+	return o->build ? o->build(b->r, b->n, e) : 0;
 }
 
 static int make_one(struct restore *r, struct rns *n, struct err *e)
