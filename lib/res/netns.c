@@ -98,7 +98,7 @@ static int find_nsids(struct netns *s, struct err *e)
 
 		s->nsids[i] = -1;
 		nl_begin(m, RTM_GETNSID, 0, &head, sizeof head);
-		nl_put_u32(m, NETNSA_PID, (uint32_t)s->known[i].pid);
+		nl_put_u32(m, NETNSA_FD, (uint32_t)s->known[i].fd);
 		if (!nl_get(&s->nl, m) && m->h.nlmsg_type == RTM_NEWNSID && !nl_attrs(&m->h, sizeof head, tb) && tb[NETNSA_NSID])
 			s->nsids[i] = (int32_t)nl_u32(tb[NETNSA_NSID]);
 	}
@@ -140,6 +140,26 @@ static int record_ok(const struct netns *s, const struct rec *rec, size_t *links
 	return !strcmp(type, "netconf") ? nsysctl_verify(rec, e) : !strcmp(type, "nftables") ? nnft_verify(rec, e) : 0;
 }
 
+/* In our own namespace nothing but what belongs to ends of the job's links. */
+static int only_ends(const struct netns *s, const struct rec *rec, struct err *e)
+{
+	const char *type = rec_type(rec), *path = rec_find(rec, "PATH"), *index = rec_find(rec, strcmp(type, "route") ? "INDEX" : "OIF");
+	struct netns ends = { .id = NETNS_HOME, .list = s->list };
+	uint64_t v;
+	struct rec r;
+
+	if (s->id != NETNS_HOME || !strcmp(type, "lower"))
+		return 0;
+	if (!strcmp(type, "netconf")) {
+		for (size_t i = 0; i < s->list->n; i++)
+			if (netns_rec(&ends, i, "link", &r) && nsysctl_of(path, rec_find(&r, "NAME")))
+				return 0;
+	} else if (index && !num_u64(index, UINT32_MAX, &v) && !rec_find(rec, "HOPS") && nlink_find(&ends, "link", (uint32_t)v, &r)) {
+		return 0;
+	}
+	return err_set(e, EX_BAD_IMAGE, "line %zu: a record %s that belongs to no link of the job", rec->line, type);
+}
+
 static int records_ok(struct netns *s, struct err *e)
 {
 	size_t links = 0;
@@ -148,7 +168,7 @@ static int records_ok(struct netns *s, struct err *e)
 	for (size_t i = 0; i < s->list->n; i++) {
 		const char *type = value(s->list, i, "TYPE");
 
-		if (type && netns_record(type) && netns_rec(s, i, type, &rec) && record_ok(s, &rec, &links, e))
+		if (type && netns_record(type) && netns_rec(s, i, type, &rec) && (record_ok(s, &rec, &links, e) || only_ends(s, &rec, e)))
 			return -1;
 	}
 	return 0;

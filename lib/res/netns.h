@@ -18,13 +18,13 @@ enum {
 	NETNS_MAX_RECORDS = 1 << 20,   /* of all namespaces of a job */
 };
 
-/* A network namespace that the checkpoint knows: some process that lives in it, by its PID in our PID namespace. */
-struct netns_known { uint32_t id; pid_t pid; };
+/* A network namespace that the checkpoint knows: a descriptor of it, also in the child. */
+struct netns_known { uint32_t id; int fd; };
 
 /* Checkpoint. Runs in a forked child of xcheckpoint that has entered the network namespace `id` and the user namespace that owns it, with all
  * capabilities there; the mount and PID namespaces are still xcheckpoint's. Appends records, each with NS=id, to out, and to refusals a line
- * (with its newline) for each thing that cannot be restored, by name. known: all namespaces of the job, and NETNS_HOME (xcheckpoint's own PID):
- * it tells where the other end of a link is. Changes nothing. 0, or -1: e is filled (the kernel does not answer). */
+ * (with its newline) for each thing that cannot be restored, by name. known: all namespaces of the job, and NETNS_HOME: it tells
+ * where the other end of a link is. Changes nothing. 0, or -1: e is filled (the kernel does not answer). */
 int netns_dump(uint32_t id, const struct netns_known *known, size_t nknown, struct buf *out, struct buf *refusals, struct err *e);
 
 /* Checkpoint, in xcheckpoint itself, in NETNS_HOME, when netns_dump has been done for all namespaces; records: all that they appended. Appends to out records

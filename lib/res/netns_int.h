@@ -161,6 +161,7 @@ int nlink_settle(struct netns *s, struct err *e);
 /* names: only those of these interfaces, NULL-terminated; NULL: all. */
 int nsysctl_dump(struct netns *s, const char *const *names, struct buf *out, struct err *e);
 int nsysctl_verify(const struct rec *rec, struct err *e);
+bool nsysctl_of(const char *path, const char *name); /* is it about that interface? */
 int nsysctl_apply(struct netns *s, struct err *e);
 
 /* ---- netns_nft.c: the process is in the namespace ---- */

@@ -327,6 +327,21 @@ static bool is_kind(const struct rec *rec, const char *kind)
 	return rec_find(rec, "KIND") && !strcmp(rec_find(rec, "KIND"), kind);
 }
 
+/* An end in our own namespace: of a pair whose other end is the job's. */
+static int end_ok(const struct netns *s, const struct rec *rec, uint32_t index, struct err *e)
+{
+	for (size_t i = 0; i < s->list->n; i++) {
+		uint32_t ns, peer;
+		struct rec r;
+
+		rec_list_get(s->list, i, &r);
+		if (!strcmp(rec_type(&r), "link") && is_kind(&r, "veth") && rec_find(&r, "PEER_NS") && !netns_u32(&r, "PEER_NS", 1, &ns, NULL) && ns == NETNS_HOME &&
+		    !netns_u32(&r, "PEER", 0, &peer, NULL) && peer == index)
+			return 0;
+	}
+	return malformed(rec, "INDEX", e);
+}
+
 /* Its other end, or what it lies on. */
 static int neighbour_ok(const struct netns *s, const struct rec *rec, const struct nkind *k, uint32_t index, struct err *e)
 {
@@ -336,7 +351,9 @@ static int neighbour_ok(const struct netns *s, const struct rec *rec, const stru
 	uint32_t at, back, back_ns;
 	struct rec r;
 
-	if (s->id == NETNS_HOME || !(pair || k->lower))
+	if (s->id == NETNS_HOME)
+		return end_ok(s, rec, index, e);
+	if (!(pair || k->lower))
 		return 0;
 	if (!rec_find(rec, key) || netns_u32(rec, key, 0, &at, e) || netns_u32(rec, ns, s->id, &other.id, e))
 		return err_is_set(e) ? -1 : malformed(rec, key, e);

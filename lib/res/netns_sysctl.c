@@ -274,6 +274,13 @@ int nsysctl_verify(const struct rec *rec, struct err *e)
 	}
 }
 
+bool nsysctl_of(const char *path, const char *name)
+{
+	char own[PATH_LEN];
+
+	return path && name && interface(path, own) && !strcmp(own, name) && strcmp(name, "all") && strcmp(name, "default");
+}
+
 static int class_of(const char *path)
 {
 	char name[PATH_LEN];
