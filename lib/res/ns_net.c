@@ -1,122 +1,154 @@
-/* ns_net: network namespaces among the others; what is in them is netns*.c, with records after the namespace's own. */
+/* ns_net: network namespaces, network_namespaces(7). What is in them is netns.h's; here it is asked for and built at the right places.
+ *
+ * Records, each with NS=id, stand behind the record of the namespace; those of NS=0, ends of links in the job's reference, behind the last one. */
 #include "res/netns.h"
 #include "res/ns_obj.h"
 #include "common/cleanup.h"
 
+#include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
-struct looking { const struct dump *d; const struct dns *n; };
+/* ---- checkpoint ---- */
 
-/* Records, then what cannot be saved: the answer's first line says how many bytes the records are. */
+struct looking { uint32_t id; struct netns_known *known; size_t n; const struct buf *records; };
+
+/* Records and refusals go through one pipe: a NUL byte, which neither has, stands between. */
 static int look(void *ctx, struct buf *answer, int *give, struct err *e)
 {
+	AUTO_BUF struct buf refusals = BUF_INIT;
 	struct looking *l = ctx;
-	AUTO_BUF struct buf records = BUF_INIT, refusals = BUF_INIT;
-	AUTO_FREE struct netns_known *known = calloc(l->d->ns->n + 1, sizeof *known);
-	size_t n = 0;
+	int rc;
 
 	(void)give;
-	if (!known)
-		return err_set(e, EX_FAILED, "out of memory");
-	known[n++] = (struct netns_known){ NETNS_HOME, l->d->own_ns && l->d->nsinit ? l->d->nsinit : getppid() };
-	for (size_t i = 0; i < l->d->ns->n; i++)
-		if (l->d->ns->v[i]->kind == NSK_NET && l->d->ns->v[i]->p)
-			known[n++] = (struct netns_known){ l->d->ns->v[i]->id, l->d->ns->v[i]->p->pid };
-	if (netns_dump(l->n->id, known, n, &records, &refusals, e))
+	rc = l->records ? netns_dump_ends(l->records, answer, &refusals, e) : netns_dump(l->id, l->known, l->n, answer, &refusals, e);
+	buf_addc(answer, '\0');
+	buf_add(answer, refusals.p, refusals.len);
+	return rc;
+}
+
+static int ask(struct dump *d, const struct ns_place *at, struct looking *l, struct dproc *p, struct buf *out, struct err *e)
+{
+	AUTO_BUF struct buf b = BUF_INIT;
+	struct ns_job job = { .fn = look, .ctx = l };
+	char *save = NULL;
+	size_t n;
+
+	if (ns_run(at, &job, &b, NULL, e))
 		return -1;
-	buf_printf(answer, "%zu\n", records.len);
-	buf_adds(answer, buf_str(&records));
-	buf_adds(answer, buf_str(&refusals));
-	answer->failed |= buf_failed(&records) || buf_failed(&refusals);
-	return 0;
+	n = strlen(buf_str(&b));
+	buf_reset(out);
+	buf_add(out, b.p, n);
+	for (char *line = n < b.len ? strtok_r(b.p + n + 1, "\n", &save) : NULL; line; line = strtok_r(NULL, "\n", &save))
+		refuse(d, p, "%s", line);
+	return buf_failed(out) ? err_set(e, EX_FAILED, "out of memory") : 0;
+}
+
+static struct netns_known *known(struct dump *d, size_t *n)
+{
+	struct netns_known *v = calloc(d->ns->n + 1, sizeof *v);
+
+	*n = 0;
+	for (size_t i = 0; v && i < d->ns->n; i++)
+		if (d->ns->v[i]->kind == NSK_NET)
+			v[(*n)++] = (struct netns_known){ d->ns->v[i]->id, d->ns->v[i]->fd };
+	if (v)
+		v[(*n)++] = (struct netns_known){ NETNS_HOME, d->ns->reference[NSK_NET] };
+	return v;
+}
+
+static struct dns *last_net(struct dump *d)
+{
+	for (size_t i = d->ns->n; i-- > 0;)
+		if (d->ns->v[i]->kind == NSK_NET)
+			return d->ns->v[i];
+	return NULL;
+}
+
+/* Those of all namespaces tell which interfaces of the reference belong to the job. The last one's content has them. */
+int ns_net_ends(struct dump *d, struct err *e)
+{
+	struct dns *last = last_net(d);
+	AUTO_BUF struct buf all = BUF_INIT;
+	AUTO_BUF struct buf found = BUF_INIT;
+	struct looking l = { .records = &all };
+	struct ns_place at = NS_HERE;
+	struct stat st;
+
+	if (!last)
+		return 0;
+	for (size_t i = 0; i < d->ns->n; i++)
+		if (d->ns->v[i]->kind == NSK_NET)
+			buf_add(&all, d->ns->v[i]->content.p, d->ns->v[i]->content.len);
+	if (buf_failed(&all))
+		return err_set(e, EX_FAILED, "out of memory");
+	if (!stat("/proc/self/ns/net", &st) && st.st_ino != d->ns->ref_ino[NSK_NET]) {
+		at.fd[NSK_USER] = d->ns->user_is_ours ? -1 : d->ns->reference[NSK_USER];
+		at.fd[NSK_NET] = d->ns->reference[NSK_NET];
+	}
+	if (ask(d, &at, &l, last->p, &found, e))
+		return -1;
+	buf_add(&last->content, found.p, found.len);
+	return buf_failed(&last->content) ? err_set(e, EX_FAILED, "out of memory") : 0;
 }
 
 static int net_check(struct dump *d, struct dns *n, struct err *e)
 {
-	AUTO_BUF struct buf b = BUF_INIT;
-	struct looking l = { d, n };
-	struct ns_job job = { .fn = look, .ctx = &l };
+	struct looking l = { .id = n->id };
+	AUTO_FREE struct netns_known *v = l.known = known(d, &l.n);
 	struct ns_place at;
-	char *end, *save = NULL;
-	size_t len;
 
-	if (!n->p)
-		return refuse(d, NULL, "a network namespace (%llu) in which no member lives", (unsigned long long)n->ino);
-	ns_place_of(d, n, &at);
-	if (ns_run(&at, &job, &b, NULL, e))
-		return -1;
-	len = strtoul(buf_str(&b), &end, 10);
-	if (*end != '\n' || b.len - (size_t)(end + 1 - b.p) < len)
-		return err_set(e, EX_FAILED, "a helper in a namespace of the job died");
-	buf_add(&n->content, end + 1, len);
-	for (char *s = strtok_r(end + 1 + len, "\n", &save); s; s = strtok_r(NULL, "\n", &save))
-		refuse(d, n->p, "%s", s);
-	return 0;
-}
-
-/* The last one's content has them. */
-int ns_net_ends(struct dump *d, struct err *e)
-{
-	AUTO_BUF struct buf all = BUF_INIT, refusals = BUF_INIT;
-	struct dns *last = NULL;
-	char *save = NULL;
-
-	for (size_t i = 0; i < d->ns->n; i++)
-		if (d->ns->v[i]->kind == NSK_NET) {
-			last = d->ns->v[i];
-			buf_adds(&all, buf_str(&last->content));
-		}
-	if (!last)
-		return 0;
-	if (buf_failed(&all))
+	if (!v)
 		return err_set(e, EX_FAILED, "out of memory");
-	if (netns_dump_ends(&all, &last->content, &refusals, e))
-		return -1;
-	for (char *s = refusals.p ? strtok_r(refusals.p, "\n", &save) : NULL; s; s = strtok_r(NULL, "\n", &save))
-		refuse(d, last->p, "%s", s);
-	return 0;
+	ns_place_of(d, n, &at);
+	return ask(d, &at, &l, n->p, &n->content, e);
 }
 
-static int net_dump(struct dump *d, struct dns *n, struct buf *out, struct err *e)
+static int net_content(struct dump *d, struct dns *n, struct buf *out, struct err *e)
 {
 	(void)d;
 	(void)e;
-	buf_adds(out, buf_str(&n->content));
-	out->failed |= buf_failed(&n->content);
+	buf_add(out, n->content.p, n->content.len);
 	return 0;
 }
+
+/* ---- restart ---- */
 
 static int net_verify(struct restore *r, struct rns *n, struct err *e) { return netns_verify(r, &r->ns->list, n->id, e); }
 static int net_build(struct restore *r, struct rns *n, struct err *e) { return netns_build(r, &r->ns->list, n->id, e); }
 
 const struct ns_ops ns_net_ops = {
-	.kind = NSK_NET, .what = "network", .check = net_check, .dump_content = net_dump, .verify = net_verify, .build = net_build,
+	.kind = NSK_NET, .what = "network", .check = net_check, .dump_content = net_content, .verify = net_verify, .build = net_build,
 };
 
-static int nsfd(void *ctx, uint32_t id)
-{
-	struct restore *r = ctx;
-	const struct rns *n = ns_find(r, id, NSK_NET);
+struct connecting { struct restore *r; int home; };
 
-	return n ? n->fd : -1;
+static int descriptor(void *ctx, uint32_t id)
+{
+	const struct connecting *c = ctx;
+	const struct rns *n = ns_find(c->r, id, NSK_NET);
+
+	return id == NETNS_HOME ? c->home : n ? n->fd : -1;
 }
 
-static int connect_links(void *ctx, struct buf *answer, int *give, struct err *e)
+static int connect_all(void *ctx, struct buf *answer, int *give, struct err *e)
 {
-	struct restore *r = ctx;
+	struct connecting *c = ctx;
 
 	(void)answer;
 	(void)give;
-	return netns_connect(r, &r->ns->list, nsfd, r, e);
+	return netns_connect(c->r, &c->r->ns->list, descriptor, c, e);
 }
 
 int ns_net_connect(struct restore *r, struct err *e)
 {
-	struct ns_job job = { .fn = connect_links, .ctx = r };
-	struct ns_place here = NS_HERE;
-	bool any = false;
+	AUTO_FD int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	struct connecting c = { r, home };
+	struct ns_job job = { .fn = connect_all, .ctx = &c };
+	struct ns_place at = NS_HERE;
 
 	for (size_t i = 0; r->ns && i < r->ns->n; i++)
-		any |= r->ns->v[i].kind == NSK_NET;
-	return any ? ns_run(&here, &job, NULL, NULL, e) : 0;
+		if (r->ns->v[i].kind == NSK_NET)
+			return ns_run(&at, &job, NULL, NULL, e);
+	return 0;
 }
