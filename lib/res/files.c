@@ -181,6 +181,16 @@ static int collect_fd(struct dump *d, struct dproc *p, struct fdtab *t, int dfd,
 	return tab_add(t, (struct fdent){ fd, cloexec, f }, e);
 }
 
+/* Where a socket is. */
+static int find_net(struct dump *d, struct dfile *f, struct err *e)
+{
+	int rc = S_ISSOCK(f->st.st_mode) && f->lfd >= 0 ? ns_net_of(d, f->lfd, &f->net, e) : 0;
+
+	if (rc > 0)
+		refuse(d, f->p, "fd %d: %s in a network namespace that is neither the job's nor ours", f->fd, f->link);
+	return rc < 0 ? -1 : 0;
+}
+
 struct dfile *files_adopt(struct dump *d, struct dproc *p, int fd, struct err *e)
 {
 	AUTO_FD int dfd = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -200,6 +210,10 @@ struct dfile *files_adopt(struct dump *d, struct dproc *p, int fd, struct err *e
 	}
 	f->fd = -1;
 	f->lfd = fd;
+	if (find_net(d, f, e)) {
+		free_file(f);
+		return NULL;
+	}
 	known = tsearch(f, &d->descriptions, cmp_description);
 	if (known && *known != f) {
 		free_file(f);
@@ -244,7 +258,7 @@ static int find_mounts(struct dump *d, struct err *e)
 	return 0;
 }
 
-/* What a restart can open in another mount namespace or make in another network namespace. */
+/* What a restart can open in another mount namespace. Sockets look at f->net themselves. */
 static void place_check(struct dump *d, struct dfile *f)
 {
 	static const char *const in_mnt[] = { "reg", "pipe", "dev", NULL };
@@ -254,8 +268,6 @@ static void place_check(struct dump *d, struct dfile *f)
 		ok = !strcmp(f->ops->type, in_mnt[i]);
 	if (!ok && strcmp(f->ops->type, "refused") && strcmp(f->ops->type, "special"))
 		refuse(d, f->p, "fd %d: %s (%s) in a mount namespace of its own", f->fd, f->link, f->ops->type);
-	if (S_ISSOCK(f->st.st_mode) && f->p->ns[NSK_NET])
-		refuse(d, f->p, "fd %d: %s in a network namespace of its own", f->fd, f->link);
 	if (!strcmp(f->ops->type, "mqueue") && f->p->ns[NSK_IPC])
 		refuse(d, f->p, "fd %d: POSIX message queue %s in an IPC namespace of its own", f->fd, f->link);
 }
@@ -310,6 +322,9 @@ int files_check(struct dump *d, struct err *e)
 	}
 	if (find_mounts(d, e))
 		return -1;
+	for (size_t i = 0; i < d->nfiles; i++)
+		if (find_net(d, d->files[i], e))
+			return -1;
 	for (size_t i = 0; i < d->nfiles; i++) {
 		struct dfile *f = d->files[i];
 

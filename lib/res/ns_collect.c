@@ -148,7 +148,7 @@ static struct dns *obj(struct dump *d, enum ns_kind k, int fd, struct dproc *p, 
 			err_set(e, EX_FAILED, "out of memory");
 		return NULL;
 	}
-	*n = (struct dns){ .kind = k, .dev = st.st_dev, .ino = st.st_ino, .fd = fd, .p = p };
+	*n = (struct dns){ .kind = k, .dev = st.st_dev, .ino = st.st_ino, .fd = fd, .p = p, .diag = -1 };
 	/* Not listed before its owner and parent are. */
 	if (relations(d, n, p, e)) {
 		close(n->fd);
@@ -236,6 +236,8 @@ void ns_dump_free(struct dump *d)
 		return;
 	for (size_t i = 0; i < d->ns->n; i++) {
 		close(d->ns->v[i]->fd);
+		if (d->ns->v[i]->diag >= 0)
+			close(d->ns->v[i]->diag);
 		buf_free(&d->ns->v[i]->content);
 		free(d->ns->v[i]);
 	}

@@ -6,8 +6,12 @@
 #include "common/cleanup.h"
 
 #include <fcntl.h>
+#include <linux/netlink.h>
+#include <linux/sockios.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
 
 /* ---- checkpoint ---- */
 
@@ -110,6 +114,79 @@ static int net_content(struct dump *d, struct dns *n, struct buf *out, struct er
 	(void)e;
 	buf_add(out, n->content.p, n->content.len);
 	return 0;
+}
+
+/* ---- sockets in them ---- */
+
+#ifndef SO_NETNS_COOKIE
+#define SO_NETNS_COOKIE 71
+#endif
+
+static int make_socket(void *ctx, struct buf *answer, int *give, struct err *e)
+{
+	(void)ctx;
+	(void)answer;
+	*give = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	return *give < 0 ? err_sys(e, "sock_diag") : 0;
+}
+
+static uint64_t cookie_of(int fd)
+{
+	uint64_t v = 0;
+	socklen_t n = sizeof v;
+
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &v, &n) ? 0 : v;
+}
+
+int ns_net_diag(struct dump *d, struct dns *n, struct err *e)
+{
+	struct ns_job job = { .fn = make_socket };
+	struct ns_place at;
+
+	if (n->diag >= 0)
+		return n->diag;
+	ns_place_of(d, n, &at);
+	if (ns_run(&at, &job, NULL, &n->diag, e))
+		return -1;
+	n->cookie = cookie_of(n->diag);
+	return n->diag;
+}
+
+/* A kernel before 5.14 tells only who has CAP_NET_ADMIN over it. */
+static bool is_in(int fd, uint64_t cookie, dev_t dev, ino_t ino, uint64_t cookie_there)
+{
+	AUTO_FD int ns = cookie ? -1 : ioctl(fd, SIOCGSKNS);
+	struct stat st;
+
+	return cookie ? cookie == cookie_there : ns >= 0 && !fstat(ns, &st) && st.st_ino == ino && st.st_dev == dev;
+}
+
+int ns_net_of(struct dump *d, int fd, struct dns **out, struct err *e)
+{
+	uint64_t cookie = cookie_of(fd);
+	AUTO_FD int here = -1;
+	struct stat st;
+
+	*out = NULL;
+	if (!last_net(d))
+		return 0;
+	for (size_t i = 0; i < d->ns->n; i++) {
+		struct dns *n = d->ns->v[i];
+
+		if (n->kind != NSK_NET)
+			continue;
+		if (ns_net_diag(d, n, e) < 0)
+			return -1;
+		if (is_in(fd, cookie, n->dev, n->ino, n->cookie)) {
+			*out = n;
+			return 0;
+		}
+	}
+	/* Ours is the reference, but for a job inside namespaces that we are not in. */
+	here = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	if (stat("/proc/self/ns/net", &st) || st.st_ino != d->ns->ref_ino[NSK_NET])
+		return 1;
+	return is_in(fd, cookie, st.st_dev, st.st_ino, cookie_of(here)) ? 0 : 1;
 }
 
 /* ---- restart ---- */

@@ -27,6 +27,8 @@ struct dns {
 	struct dproc *p;               /* a member that lives in it, NULL: none */
 	uid_t owner;                   /* of a user namespace: who made it */
 	struct buf content;            /* records found in its check, of kinds that keep them */
+	int diag;                      /* a network namespace: a socket of sock_diag(7) in it, -1: not asked for yet */
+	uint64_t cookie;               /* with it: SO_NETNS_COOKIE; 0: this kernel has none */
 };
 struct dns_world {
 	struct dns **v; size_t n;
@@ -93,6 +95,11 @@ int ns_enter_born(struct restore *r, struct rproc *p, struct err *e);
 int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e);
 /* ns_net.c: links with ends in two namespaces, when all are made. */
 int ns_net_connect(struct restore *r, struct err *e);
+/* ns_net.c: the network namespace that a socket, a descriptor of ours, is in; *out NULL: the reference. 1: neither that nor one of a member, or it cannot
+ * be told. Needs no privilege since Linux 5.14. */
+int ns_net_of(struct dump *d, int fd, struct dns **out, struct err *e);
+/* A socket of sock_diag(7) in that network namespace (NULL: in ours), which stays n's. -1: e. */
+int ns_net_diag(struct dump *d, struct dns *n, struct err *e);
 /* ns_net.c, when all are dumped: ends of links that are outside the job's namespaces. */
 int ns_net_ends(struct dump *d, struct err *e);
 /* ns_mnt.c: what needs its member. */

@@ -87,6 +87,7 @@ struct dfile {
 	const struct fd_ops *ops;
 	unsigned std;                  /* bit 0, 1, 2: somebody has it as that number */
 	const struct dns *mnt;         /* the mount namespace of p's own that it is in, NULL: none, or it has no name */
+	struct dns *net;               /* a socket: the network namespace of a member's that it is in, NULL: the reference */
 	struct dfile *next_hash;
 };
 
