@@ -2,6 +2,7 @@
 #include "tracee/internal.h"
 #include "tracee/tracee.h"
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <linux/sched.h>
 #include <poll.h>
 #include <pthread.h>
@@ -11,6 +12,8 @@
 #include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <time.h>
 
 static int bad;
@@ -220,6 +223,44 @@ static void in_epoll(void)
 
 	epoll_ctl(ep, EPOLL_CTL_ADD, pipe_fd[0], &ev);
 	sh->result = epoll_wait(ep, &ev, 1, 5000);
+	sh->error = errno;
+	sh->step = 1;
+	for (;;)
+		pause();
+}
+/* An aio context that waits for the pipe. */
+static void in_getevents(void)
+{
+	struct iocb poll_it = { .aio_fildes = (uint32_t)pipe_fd[0], .aio_lio_opcode = IOCB_CMD_POLL, .aio_buf = POLLIN }, *list = &poll_it;
+	struct timespec ts = { 5, 0 };
+	aio_context_t ctx = 0;
+	struct io_event ev;
+
+	if (syscall(SYS_io_setup, 1, &ctx) < 0 || syscall(SYS_io_submit, ctx, 1, &list) != 1)
+		ctx = 0; /* not here */
+	sh->result = ctx ? (int)syscall(SYS_io_getevents, ctx, 1, 1, &ev, &ts) : 1;
+	sh->error = errno;
+	sh->step = 1;
+	for (;;)
+		pause();
+}
+/* To a listener with a full queue, for 300 ms. */
+static void in_connect(void)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	socklen_t len = sizeof a.sun_family + 12;
+	struct timeval tv = { 0, 300 * 1000 };
+	int l = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	snprintf(a.sun_path + 1, sizeof a.sun_path - 1, "xos-%07d", (int)getpid());
+	if (bind(l, (struct sockaddr *)&a, len) < 0 || listen(l, 0) < 0)
+		_exit(1);
+	for (sh->result = 0; sh->result == 0;) {
+		int s = socket(AF_UNIX, SOCK_STREAM, 0);
+
+		setsockopt(s, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
+		sh->result = connect(s, (struct sockaddr *)&a, len);
+	}
 	sh->error = errno;
 	sh->step = 1;
 	for (;;)
@@ -662,6 +703,8 @@ int main(void)
 	report("read goes on", test_interrupted(in_read, true, 0, 1, 0));
 	report("epoll_wait is not disturbed", test_interrupted(in_epoll, true, 0, 1, 0));
 	report("epoll_wait is not disturbed, plain stop", test_interrupted(in_epoll, false, 0, 1, 0));
+	report("io_getevents is not disturbed", test_interrupted(in_getevents, true, 0, 1, 0));
+	report("connect with a time-out is not disturbed", test_interrupted(in_connect, true, 0, -1, EAGAIN));
 	report("a signal meanwhile interrupts read", test_interrupted(in_read_eintr, true, SIGUSR1, -1, EINTR));
 	report("200 threads", test_threads());
 	report("group stop", test_group_stop());

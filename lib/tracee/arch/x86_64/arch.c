@@ -16,7 +16,7 @@ bool arch_hide_eintr(struct user_regs_struct *r)
 	 * read and write are there for sockets with SO_RCVTIMEO or SO_SNDTIMEO. */
 	static const int calls[] = {
 		SYS_epoll_wait, SYS_epoll_pwait, 441 /* epoll_pwait2 */, SYS_semop, SYS_semtimedop,
-		SYS_rt_sigtimedwait, 426 /* io_uring_enter */, SYS_accept, SYS_accept4, SYS_recvfrom,
+		SYS_rt_sigtimedwait, SYS_io_getevents, 426 /* io_uring_enter */, SYS_connect, SYS_accept, SYS_accept4, SYS_recvfrom,
 		SYS_recvmsg, SYS_recvmmsg, SYS_sendto, SYS_sendmsg, SYS_sendmmsg, SYS_read, SYS_readv,
 		SYS_write, SYS_writev,
 	};
