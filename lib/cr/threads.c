@@ -148,7 +148,7 @@ static uint64_t syscall_insn(struct rproc *p)
 	return at;
 }
 
-static int load_registers(struct rproc *p, struct rthread *th, struct err *e)
+static int load_registers(struct rproc *p, struct rthread *th, uint64_t insn, struct err *e)
 {
 	struct tthread *t = &p->t->thr[th->index];
 	struct user_regs_struct regs;
@@ -157,8 +157,8 @@ static int load_registers(struct rproc *p, struct rthread *th, struct err *e)
 
 	if (thread_registers(p, th, &regs, &mask, &x, e))
 		return -1;
-	/* The restart block of the old thread is not here: the call is made again from its start. */
-	if ((long)regs.orig_rax >= 0 && (long)regs.rax == -RESTART_BLOCK)
+	/* The restart block of the old thread is not here: where it is not known what remains, the call is made again from its start. */
+	if ((long)regs.orig_rax >= 0 && (long)regs.rax == -RESTART_BLOCK && !tracee_rest(p->t, th->index, insn, &regs))
 		regs.rax = (unsigned long long)-RESTART_NOHAND;
 	return thread_set_xstate(t, x.p, x.len, e) || thread_set_regs(t, &regs, e) || thread_set_sigmask(t, mask, e) ? -1 : 0;
 }
@@ -177,7 +177,7 @@ int threads_finish(struct restore *r, struct rproc *p, struct err *e)
 	if (tracee_munmap_by(p->t, p->thr[0].index, insn, r->boot, TRACEE_BOOT_SIZE, e))
 		return -1;
 	for (size_t i = 0; i < p->nthr; i++)
-		if (load_registers(p, &p->thr[i], e))
+		if (load_registers(p, &p->thr[i], insn, e))
 			return err_prefix(e, "thread %d", p->thr[i].tid);
 	return 0;
 }

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 
 enum { CODE_PAGE = 4096 };
 
@@ -134,14 +135,12 @@ static int to_event_stop(struct tthread *th, struct err *e)
 
 int tracee_event_stop(struct tracee *t, size_t i, struct err *e) { return to_event_stop(&t->thr[i], e); }
 
-int tracee_munmap_by(struct tracee *t, size_t i, uint64_t insn, uint64_t addr, uint64_t len, struct err *e)
+/* One call by the registers of `regs`, from its entry to an event stop, which interrupts it when it waits. regs: what came of it. */
+static int call_through(struct tthread *th, struct user_regs_struct *regs, struct err *e)
 {
-	struct tthread *th = &t->thr[i];
-	struct user_regs_struct regs = th->regs;
 	int st;
 
-	arch_to_call(&regs, insn, SYS_munmap, addr, len);
-	if (pt(XPT_SETREGS, th->tid, 0, &regs) < 0 || pt_resume(XPT_SYSCALL, th->tid, 0) < 0)
+	if (pt(XPT_SETREGS, th->tid, 0, regs) < 0 || pt_resume(XPT_SYSCALL, th->tid, 0) < 0)
 		return err_sys(e, "thread %d: cannot resume it", (int)th->tid);
 	for (;;) {
 		if (pt_wait(th->tid, &st, 0) < 0 || st_dead(st)) {
@@ -157,13 +156,41 @@ int tracee_munmap_by(struct tracee *t, size_t i, uint64_t insn, uint64_t addr, u
 	}
 	if (to_event_stop(th, e) < 0)
 		return -1;
-	if (pt(XPT_GETREGS, th->tid, 0, &regs) < 0)
+	if (pt(XPT_GETREGS, th->tid, 0, regs) < 0)
 		return err_sys(e, "thread %d: cannot read its registers", (int)th->tid);
+	return 0;
+}
+
+int tracee_munmap_by(struct tracee *t, size_t i, uint64_t insn, uint64_t addr, uint64_t len, struct err *e)
+{
+	struct tthread *th = &t->thr[i];
+	struct user_regs_struct regs = th->regs;
+
+	arch_to_call(&regs, insn, SYS_munmap, addr, len);
+	if (call_through(th, &regs, e) < 0)
+		return -1;
 	if (arch_result(&regs) != 0) {
 		errno = (int)-arch_result(&regs);
 		return err_sys(e, "thread %d: cannot unmap the boot area", (int)th->tid);
 	}
 	return 0;
+}
+
+bool tracee_rest(struct tracee *t, size_t i, uint64_t insn, struct user_regs_struct *regs)
+{
+	struct user_regs_struct r = *regs;
+	uint64_t at = arch_to_rest(&r, insn);
+	struct timespec ts;
+
+	if (!at || tracee_read(t, at, &ts, sizeof ts, NULL) < 0 || ts.tv_sec < 0 || ts.tv_nsec < 0 || ts.tv_nsec >= 1000000000 ||
+	    call_through(&t->thr[i], &r, NULL) < 0)
+		return false;
+	if (arch_result(&r) == 0) { /* nothing remained */
+		regs->rax = 0;
+		regs->orig_rax = (unsigned long long)-1;
+		return true;
+	}
+	return r.rax == regs->rax; /* the kernel knows what remains */
 }
 
 uint64_t tracee_find_syscall(struct tracee *t, uint64_t start, uint64_t end)

@@ -173,6 +173,11 @@ void remote_leave(struct remote *r);
 /* Runs ONE munmap(addr, len) by the `syscall` instruction at insn (in the restored vDSO), used to
  * remove the boot area itself; the thread then stands at a PTRACE_EVENT_STOP. */
 int tracee_munmap_by(struct tracee *t, size_t i, uint64_t insn, uint64_t addr, uint64_t len, struct err *e);
+/* regs: what thread i, which stands in a restart at an event stop, is to go on with. When that is a nanosleep or clock_nanosleep that was
+ * interrupted and that told what remains, the thread is put into such a sleep for what remains, interrupted again: the kernel goes on
+ * with it when it is let go with regs. regs may come back changed: when the sleep is over, it has returned. False: there is no such
+ * sleep, nothing was done. */
+bool tracee_rest(struct tracee *t, size_t i, uint64_t insn, struct user_regs_struct *regs);
 /* Finds the address of a `syscall` instruction (0f 05) in [start,end) of the tracee. 0: none. */
 uint64_t tracee_find_syscall(struct tracee *t, uint64_t start, uint64_t end);
 /* Brings the thread to a PTRACE_EVENT_STOP (PTRACE_INTERRUPT, one resume) so that registers set there

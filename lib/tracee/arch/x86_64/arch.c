@@ -89,6 +89,24 @@ void arch_to_call(struct user_regs_struct *r, uint64_t insn, long nr, uint64_t a
 	r->orig_rax = (uint64_t)-1;
 }
 
+uint64_t arch_to_rest(struct user_regs_struct *r, uint64_t insn)
+{
+	uint64_t rest;
+
+	if ((long long)r->rax != -K_RESTART_RESTARTBLOCK)
+		return 0;
+	if ((long long)r->orig_rax == SYS_nanosleep)
+		rest = r->rdi = r->rsi;
+	else if ((long long)r->orig_rax == SYS_clock_nanosleep && r->rsi == 0 /* TIMER_ABSTIME */)
+		rest = r->rdx = r->r10;
+	else
+		return 0;
+	r->rax = r->orig_rax;
+	r->orig_rax = (uint64_t)-1;
+	r->rip = insn;
+	return rest;
+}
+
 long arch_result(const struct user_regs_struct *r) { return (long)r->rax; }
 
 void arch_journal(struct stub_journal *j, const struct user_regs_struct *r)

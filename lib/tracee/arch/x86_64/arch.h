@@ -34,6 +34,9 @@ void arch_to_walk(struct user_regs_struct *r, uint64_t stub, uint64_t scratch, u
 void arch_to_exit(struct user_regs_struct *r, uint64_t stub, uint64_t scratch);
 /* One call by the syscall instruction at insn. */
 void arch_to_call(struct user_regs_struct *r, uint64_t insn, long nr, uint64_t a0, uint64_t a1);
+/* r: of a nanosleep or clock_nanosleep that was interrupted, with a place for what remains of it. Makes them a call of the same, by
+ * the instruction at insn, that sleeps for what remains and writes it there again. Returns the address of that place, 0: r is no such call. */
+uint64_t arch_to_rest(struct user_regs_struct *r, uint64_t insn);
 long arch_result(const struct user_regs_struct *r);
 /* Fills the journal's registers. */
 void arch_journal(struct stub_journal *j, const struct user_regs_struct *r);
