@@ -74,11 +74,17 @@ static const char *new_point(const struct minfo *x)
 	return p && !*p ? "/" : p;
 }
 
+/* What the root of a cgroup file system is called depends on the cgroup namespace of who asks. */
+static bool same_root(const struct rmount *m, const struct minfo *x)
+{
+	return !strcmp(x->root, m->root) || !strncmp(x->type, "cgroup", 6);
+}
+
 static bool same_mount(const struct rmount *m, const struct minfo *x)
 {
 	const char *point = new_point(x);
 
-	return point && !strcmp(point, m->point) && !strcmp(x->type, m->type) && !strcmp(x->root, m->root) && !x->deleted;
+	return point && !strcmp(point, m->point) && !strcmp(x->type, m->type) && same_root(m, x) && !x->deleted;
 }
 
 static bool wanted(const struct rmtab *t, const struct minfo *x, int parent, size_t from, size_t *which)
