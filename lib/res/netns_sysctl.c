@@ -143,7 +143,7 @@ static int put_plain(void *arg, const char *path, const char *val, size_t n)
 {
 	struct buf *b = arg;
 
-	rec_begin(b, "f");
+	rec_begin(b, "netconf");
 	rec_put_str(b, "PATH", path);
 	rec_put_strn(b, "VALUE", val, n);
 	rec_end(b);

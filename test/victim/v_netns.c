@@ -38,7 +38,7 @@ static const char *const first[] = {
 };
 static const char *const shown[] = {
 	"ip -d -o link", "ip -o addr", "ip -4 route show table all", "ip -6 route show table all | sort", "ip rule", "ip -6 rule", "ip neigh show nud permanent", "ip neigh show proxy",
-	"bridge -d link 2>/dev/null", "bridge fdb show 2>/dev/null | grep -v self",
+	"bridge -d link 2>/dev/null", "bridge fdb show 2>/dev/null | grep -E 'static|permanent' | grep -v self",
 	"cd /proc/sys/net && grep -rs . ipv4/conf ipv6/conf ipv4/neigh core/somaxconn ipv4/tcp_keepalive_time ipv4/ip_local_port_range unix | sort", NULL,
 };
 static const struct { const char *name, *value; } settings[] = {
@@ -169,6 +169,8 @@ static void other(int in, int out)
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	VICTIM_TRY(unshare(CLONE_NEWNET));
+	setting("ipv6/conf/all/accept_dad", "0");
+	setting("ipv6/conf/default/accept_dad", "0");
 	VICTIM_CHECK(write(out, "m", 1) == 1);
 	while (read(in, &c, 1) == 1) {
 		if (c == 'b') {
@@ -195,10 +197,14 @@ static void other(int in, int out)
 static void tell(int to, int from, char what, char answer)
 {
 	char c = 0;
+	ssize_t n;
 
 	if (what)
 		VICTIM_CHECK(write(to, &what, 1) == 1);
-	VICTIM_CHECK(read(from, &c, 1) == 1 && c == answer);
+	n = read(from, &c, 1);
+	if (!n)
+		_exit(1); /* it has said why */
+	VICTIM_CHECK(n == 1 && c == answer);
 }
 
 static void build(int to, int from, pid_t pid)
