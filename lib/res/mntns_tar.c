@@ -140,8 +140,8 @@ static int xattrs(struct archive_entry *en, int dir, const char *name, struct er
 
 static int sparse(struct archive_entry *en, int fd, off_t size)
 {
-	off_t data = 0, hole;
-	bool any = false; /* libarchive forgets a part that is the whole file */
+	off_t data = 0, hole = 0;
+	bool any = false;
 
 	while (data < size) {
 		data = lseek(fd, data, SEEK_DATA);
@@ -154,7 +154,9 @@ static int sparse(struct archive_entry *en, int fd, off_t size)
 		hole = lseek(fd, data, SEEK_HOLE);
 		if (hole < 0)
 			return -1;
-		archive_entry_sparse_add_entry(en, data, (hole < size ? hole : size) - data);
+		/* libarchive takes one piece that is the whole for none. */
+		if (data > 0 || hole < size)
+			archive_entry_sparse_add_entry(en, data, (hole < size ? hole : size) - data);
 		any = true;
 		data = hole;
 	}
@@ -332,11 +334,6 @@ static int child(struct mtar *t, int dir, const char *name, int depth, struct er
 	return rc;
 }
 
-static int name_order(const void *a, const void *b)
-{
-	return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
 /* All names in a directory; the caller frees them. Its time of access stays. */
 static int names_read(int dir, char ***v, size_t *n)
 {
@@ -362,16 +359,14 @@ static int names_read(int dir, char ***v, size_t *n)
 	return d && !errno ? 0 : -1;
 }
 
-/* By name, so that the same content gives the same tar. */
+/* A tmpfs lists the newest first: the other way round they are made again in the order in which they were. */
 static int walk(struct mtar *t, int dir, int depth, struct err *e)
 {
 	char **v = NULL;
 	size_t n = 0;
 	int rc = names_read(dir, &v, &n) ? err_sys(e, "cannot read directory %s", t->path) : 0;
 
-	if (!rc && n)
-		qsort(v, n, sizeof *v, name_order);
-	for (size_t i = 0; i < n; i++) {
+	for (size_t i = n; i-- > 0;) {
 		if (!rc)
 			rc = child(t, dir, v[i], depth, e);
 		free(v[i]);

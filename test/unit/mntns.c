@@ -8,6 +8,7 @@
 #include "unit.h"
 
 #include <fcntl.h>
+#include <ftw.h>
 #include <grp.h>
 #include <sched.h>
 #include <signal.h>
@@ -17,7 +18,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { ROOT = 1, USER = 2, BOTH = 3, NOBODY = 65534 };
+/* OVERLAY: the kernel changes times in the work directory itself. */
+enum { ROOT = 1, USER = 2, BOTH = 3, OVERLAY = 4, NOBODY = 65534 };
 
 #define FILES "cd $T && mkdir -p d/e d/0 && echo one >d/a && ln d/a d/e/b && ln -s ../a d/e/l && mkfifo -m 640 d/f && chmod 750 d/e && " \
 	"truncate -s 3000000 d/hole && printf x | dd of=d/hole bs=1 seek=1500000 conv=notrunc status=none && touch -d 2001-02-03T04:05:06.789 d/a && " \
@@ -40,8 +42,8 @@ static const struct scenario { const char *name; int who; const char *how; } sce
 	{ "unmounted things of the machine", ROOT, "unshare -m sh -c 'umount -l /sys; umount -l /dev/pts; echo ready; exec sleep 1000'" },
 	{ "proc, sysfs, mqueue, devpts, cgroup2", ROOT, "unshare -mpfin --mount-proc sh -c 'mount -t proc -o hidepid=1 p /mnt; mount --bind /proc/sys /proc/sys; mount -o remount,bind,ro /proc/sys; mount -t sysfs s /sys; "
 	  "mount -t mqueue q /srv; mount -t devpts -o newinstance,mode=620,gid=5,ptmxmode=666 d /opt; echo ready; exec sleep 1000'" },
-	{ "overlay inside", ROOT, "unshare -m sh -c 'mount -t tmpfs t /mnt; mkdir /mnt/l /mnt/u /mnt/w /mnt/o; echo l >/mnt/l/f; echo k >/mnt/l/k; mount -t overlay o -o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w /mnt/o; "
-	  "echo u >/mnt/o/f; rm /mnt/o/k; echo ready; exec sleep 1000'" },
+	{ "overlay inside", ROOT | OVERLAY, "unshare -m sh -c 'mount -t tmpfs t /mnt; mkdir /mnt/l /mnt/u /mnt/w /mnt/o; echo l >/mnt/l/f; echo k >/mnt/l/k; mount -t overlay o -o lowerdir=/mnt/l,upperdir=/mnt/u,workdir=/mnt/w /mnt/o; "
+	  "echo u >/mnt/o/f; rm /mnt/o/k; find /mnt/w/work -type c -delete; echo ready; exec sleep 1000'" },
 	{ "user namespace", BOTH, "unshare -Urm sh -c 'T=/mnt; mount -t tmpfs -o size=8m stuff /mnt; " FILES "mount --bind /mnt/d /srv; mount -t tmpfs t /dev/shm; echo ready; exec sleep 1000'" },
 	{ "user, PID, network namespace with proc and sysfs", BOTH, "unshare -Urmpnf --mount-proc sh -c 'mount -t sysfs s /sys; echo ready; exec sleep 1000'" },
 	{ "bwrap with all of the machine", BOTH, "bwrap --dev-bind / / --tmpfs /tmp sh -c 'T=/tmp; " FILES "echo ready; exec sleep 1000'" },
@@ -262,11 +264,13 @@ static pid_t build(const struct saved *s, pid_t like, pid_t *top, struct err *e)
 
 static void show_difference(const char *a, const char *b)
 {
-	while (*a && *b) {
+	int lines = 0;
+
+	while (*a && *b && lines < 12) {
 		size_t n = strcspn(a, "\n"), k = strcspn(b, "\n");
 
 		if (n != k || memcmp(a, b, n))
-			printf("# -%.*s\n# +%.*s\n", (int)n, a, (int)k, b);
+			lines++, printf("# -%.*s\n# +%.*s\n", (int)n, a, (int)k, b);
 		a += n + (a[n] == '\n');
 		b += k + (b[k] == '\n');
 	}
@@ -289,7 +293,7 @@ static void keep(const char *which, const char *name, const void *p, size_t n)
 		printf("# cannot keep %s\n", path);
 }
 
-static bool same(const struct saved *a, const struct saved *b)
+static bool same(const struct saved *a, const struct saved *b, bool content)
 {
 	bool ok = !strcmp(buf_str(&a->text), buf_str(&b->text));
 
@@ -299,12 +303,12 @@ static bool same(const struct saved *a, const struct saved *b)
 		const struct image_member *x = image_at(a->im, i), *y = image_find(b->im, x->name);
 		char *p, *q;
 
-		if (x->text)
+		if (x->text || !content)
 			continue;
 		p = malloc(x->size + 1);
-		q = malloc(x->size + 1);
-		if (!y || x->size != y->size || pread(a->fd, p, x->size, (off_t)x->offset) != (ssize_t)x->size ||
-		    pread(b->fd, q, x->size, (off_t)y->offset) != (ssize_t)x->size || memcmp(p, q, x->size)) {
+		q = malloc((y ? y->size : 0) + 1);
+		if (pread(a->fd, p, x->size, (off_t)x->offset) != (ssize_t)x->size ||
+		    (y && pread(b->fd, q, y->size, (off_t)y->offset) != (ssize_t)y->size) || !y || x->size != y->size || memcmp(p, q, x->size)) {
 			printf("# content %s differs: %llu and %llu bytes\n", x->name, (unsigned long long)x->size, y ? (unsigned long long)y->size : 0);
 			ok = false;
 			keep("a", x->name, p, x->size);
@@ -316,11 +320,65 @@ static bool same(const struct saved *a, const struct saved *b)
 	return ok;
 }
 
+/* What a process in the namespace sees of it, without the code that saves it: a line for each file of every tmpfs. */
+static struct buf *seen;
+
+static int see(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	unsigned long sum = 5381;
+	char c[65536];
+	ssize_t n = 0;
+	AUTO_FD int fd = type == FTW_F && S_ISREG(st->st_mode) ? open(path, O_RDONLY | O_NOATIME | O_CLOEXEC) : -1;
+
+	(void)at;
+	if (strstr(path, "/w/work") || !strcmp(path, "/mnt/w"))
+		return 0;
+	while (fd >= 0 && (n = read(fd, c, sizeof c)) > 0)
+		for (ssize_t i = 0; i < n; i++)
+			sum = sum * 33 + (unsigned char)c[i];
+	if (type == FTW_SL && (n = readlink(path, c, sizeof c - 1)) > 0)
+		for (ssize_t i = 0; i < n; i++)
+			sum = sum * 33 + (unsigned char)c[i];
+	buf_printf(seen, "%s %o %u:%u %lld %lu %lu %lld.%ld\n", path, st->st_mode, st->st_uid, st->st_gid, S_ISDIR(st->st_mode) ? 0 : (long long)st->st_size,
+		   (unsigned long)st->st_nlink, sum, (long long)st->st_mtim.tv_sec, st->st_mtim.tv_nsec);
+	return 0;
+}
+
+static int see_all(void *ctx, struct buf *answer, int *give, struct err *e)
+{
+	AUTO_BUF struct buf text = BUF_INIT;
+	struct rec_reader rd;
+	struct rec rec;
+
+	(void)give;
+	seen = answer;
+	buf_adds(&text, ctx);
+	rec_reader_init(&rd, text.p, text.len);
+	while (rec_next(&rd, &rec, e) > 0)
+		if (!strcmp(rec_type(&rec), "mount") && !strcmp(rec_find(&rec, "FSTYPE"), "tmpfs") && rec_find(&rec, "SB"))
+			nftw(rec_find(&rec, "POINT"), see, 100, FTW_PHYS | FTW_MOUNT);
+	return 0;
+}
+
+static int look_into(pid_t pid, const struct saved *s, struct buf *out, struct err *e)
+{
+	struct ns_job job = { .fn = see_all, .ctx = (void *)buf_str(&s->text) };
+	struct ns_place at = NS_HERE;
+	int rc;
+
+	at.fd[NSK_USER] = owner_fd(pid);
+	at.fd[NSK_MNT] = own_fd(pid, "mnt");
+	rc = ns_run(&at, &job, out, NULL, e);
+	cleanup_fd(&at.fd[NSK_USER]);
+	cleanup_fd(&at.fd[NSK_MNT]);
+	return rc;
+}
+
 static const char *once(const struct scenario *sc)
 {
 	static char why[2048];
 	struct saved a = { .fd = -1 }, b = { .fd = -1 };
-	AUTO_BUF struct buf no = BUF_INIT;
+	AUTO_BUF struct buf no = BUF_INIT, before = BUF_INIT, after = BUF_INIT;
 	struct err e = ERR_INIT;
 	pid_t top = 0, top2 = 0, in2 = 0, in = start(sc->how, &top);
 
@@ -337,8 +395,14 @@ static const char *once(const struct scenario *sc)
 		snprintf(why, sizeof why, "save again: %s", e.msg);
 	else if (no.len)
 		snprintf(why, sizeof why, "refused again: %s", buf_str(&no));
-	else if (!same(&a, &b))
+	else if (!same(&a, &b, !(sc->who & OVERLAY)))
 		snprintf(why, sizeof why, "not the same");
+	else if (look_into(in, &a, &before, &e) || look_into(in2, &a, &after, &e))
+		snprintf(why, sizeof why, "look: %s", e.msg);
+	else if (strcmp(buf_str(&before), buf_str(&after))) {
+		show_difference(buf_str(&before), buf_str(&after));
+		snprintf(why, sizeof why, "the files are not the same");
+	}
 	if (getenv("SHOW"))
 		printf("%s", buf_str(&a.text));
 	stop(top2, in2);
