@@ -204,7 +204,7 @@ int mntns_build(struct restore *r, const struct rec_list *list, uint32_t id, str
 	int rc = rmtab_parse(&t, r, list, id, e);
 
 	umask(0);
-	rc = rc || stage(e) || rmtab_make(&t, false, e) || rmtab_compare(&t, false, e) ? -1 : 0;
+	rc = rc || stage(e) || rmtab_make(&t, false, e) || rmtab_compare(&t, false, e) || rmtab_note(&t, e) ? -1 : 0;
 	rmtab_free(&t);
 	return rc;
 }

@@ -108,7 +108,7 @@ struct rmount {
 	bool file, hidden, recursive, unbindable, master_host, late;
 	size_t sb;                     /* index, MNTNS_NONE */
 	uint64_t group, master;
-	int id;                        /* the mount's, once it is made; 0 before */
+	int id, on;                    /* the mount's, and of that which it is mounted on, once it is made; 0 before */
 };
 struct rmtab {
 	struct restore *r; uint32_t ns;
@@ -121,6 +121,7 @@ void rmtab_free(struct rmtab *t);
 
 /* ---- mntns_make.c: in the namespace that is being built ---- */
 int rmtab_make(struct rmtab *t, bool late, struct err *e);   /* all mounts that are (not) late */
+int rmtab_note(const struct rmtab *t, struct err *e);        /* leaves the ids for rmtab_find */
 int rmtab_find(struct rmtab *t, struct err *e);              /* ids of those that are made already */
 int rmtab_propagation(struct rmtab *t, struct err *e);
 int rmtab_compare(struct rmtab *t, bool all, struct err *e); /* is it as it was? */

@@ -11,7 +11,8 @@
 #ifndef MS_NOSYMFOLLOW
 #define MS_NOSYMFOLLOW 256
 #endif
-enum { THERE = RESOLVE_IN_ROOT_ | RESOLVE_NO_SYMLINKS_ | RESOLVE_NO_MAGICLINKS_ };
+#define IDS "/ids"
+enum { IDS_MAX = 1 << 20, THERE = RESOLVE_IN_ROOT_ | RESOLVE_NO_SYMLINKS_ | RESOLVE_NO_MAGICLINKS_ };
 #define ALL_FLAGS ((unsigned long)(MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_NOATIME | MS_NODIRATIME | MS_RELATIME | MS_NOSYMFOLLOW))
 
 /* What a path of the namespace shows at this moment. */
@@ -100,6 +101,36 @@ static bool wanted(const struct rmtab *t, const struct minfo *x, int parent, siz
 	return false;
 }
 
+/* What is mounted on x itself, by index; MNTNS_NONE. */
+static size_t on_top(const struct mtab *have, size_t k)
+{
+	for (size_t i = k + 1; i < have->n; i++)
+		if (have->v[i].up == k && !strcmp(have->v[i].point, have->v[k].point))
+			return i;
+	return MNTNS_NONE;
+}
+
+static bool wants_on_top(const struct rmtab *t, size_t m)
+{
+	for (size_t i = m + 1; i < t->n; i++)
+		if (t->v[i].parent == m && t->v[i].sb == MNTNS_NONE && !strcmp(t->v[i].point, t->v[m].point))
+			return true;
+	return false;
+}
+
+/* Is x what record m wants? When more is on top of it than there was, the topmost is, which SOURCE shows today: xrestart puts a /proc over the
+ * machine's for an ordinary user. */
+static size_t topmost(const struct rmtab *t, size_t m, const struct mtab *have, size_t k, bool *mine)
+{
+	size_t y;
+
+	while (!t->v[m].hidden && !wants_on_top(t, m) && (y = on_top(have, k)) != MNTNS_NONE && same_mount(&t->v[m], &have->v[y])) {
+		mine[k] = true;
+		k = y;
+	}
+	return k;
+}
+
 /* Those that the namespace did not have are taken away; what is locked is the machine's of today, and stays. */
 static int adopt(struct rmtab *t, size_t top, struct err *e)
 {
@@ -113,14 +144,16 @@ static int adopt(struct rmtab *t, size_t top, struct err *e)
 		rc = err_set(e, EX_FAILED, "out of memory");
 	for (size_t k = 0; k < have.n && !rc; k++) {
 		const struct minfo *x = &have.v[k];
-		size_t which;
+		size_t which, at;
 
 		ours[k] = x->id == t->v[top].id || (x->up != MNTNS_NONE && ours[x->up]);
-		mine[k] = x->id == t->v[top].id;
+		mine[k] |= x->id == t->v[top].id;
 		if (!ours[k] || mine[k] || !mine[x->up] || !wanted(t, x, have.v[x->up].id, top + 1, &which))
 			continue;
-		mine[k] = true;
-		t->v[which].id = x->id;
+		at = topmost(t, which, &have, k, mine);
+		mine[at] = true;
+		t->v[which].id = have.v[at].id;
+		t->v[which].on = have.v[have.v[at].up].id;
 	}
 	for (size_t k = have.n; k-- > 0 && !rc;)
 		if (ours[k] && !mine[k] && umount2(have.v[k].point, MNT_DETACH | UMOUNT_NOFOLLOW))
@@ -166,6 +199,7 @@ static int make_one(struct rmtab *t, size_t i, struct err *e)
 		return err_set(e, EX_MISFIT, "mount %s: something else is mounted there on this machine", m->point);
 	if (sys_move_mount(fd, at, 0) || sys_mount_id(fd, &m->id, NULL, NULL))
 		return err_sys(e, "mount %s: cannot mount it", m->point);
+	m->on = m->parent == MNTNS_NONE ? 0 : id;
 	if (set_flags(m, fd, e) || (whole && adopt(t, i, e)))
 		return -1;
 	return !m->master_host && by_fd(fd, MS_PRIVATE) ? err_sys(e, "mount %s: cannot make it private", m->point) : 0;
@@ -184,38 +218,37 @@ int rmtab_make(struct rmtab *t, bool late, struct err *e)
 
 /* ---- the second half, by another process ---- */
 
-/* The tree's root is what is mounted on MNTNS_NEW, which is on our own root. */
-static bool placed(const struct rmtab *t, const struct rmount *m, const struct mtab *have, const struct minfo *x)
+/* Which mount is which stands in a file of our own root. */
+int rmtab_note(const struct rmtab *t, struct err *e)
 {
-	if (!same_mount(m, x))
-		return false;
-	if (m->parent != MNTNS_NONE)
-		return t->v[m->parent].id && x->parent == t->v[m->parent].id;
-	return x->up != MNTNS_NONE && !strcmp(have->v[x->up].point, "/");
+	AUTO_BUF struct buf b = BUF_INIT;
+	AUTO_FD int fd = open(IDS, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	for (size_t i = 0; i < t->n; i++)
+		buf_printf(&b, "%d %d\n", t->v[i].id, t->v[i].on);
+	return fd < 0 || buf_failed(&b) || write(fd, b.p, b.len) != (ssize_t)b.len ? err_sys(e, "cannot note what was mounted") : 0;
 }
 
 int rmtab_find(struct rmtab *t, struct err *e)
 {
-	struct mtab have;
-	int rc = mtab_read(&have, AT_FDCWD, MNTNS_PROC "/mountinfo", e);
+	AUTO_BUF struct buf b = BUF_INIT;
+	const char *l;
 
-	for (size_t i = 0; i < t->n && !rc; i++) {
-		struct rmount *m = &t->v[i];
-
-		for (size_t k = 0; k < have.n && !m->id; k++)
-			if (placed(t, m, &have, &have.v[k]))
-				m->id = have.v[k].id;
-		if (!m->id && !m->late)
-			rc = err_set(e, EX_FAILED, "mount %s has gone while the job was restarted", m->point);
+	if (buf_read_file(&b, AT_FDCWD, IDS, IDS_MAX))
+		return err_sys(e, "cannot read what was mounted");
+	l = buf_str(&b);
+	for (size_t i = 0; i < t->n; i++) {
+		if (sscanf(l, "%d %d", &t->v[i].id, &t->v[i].on) != 2 || !(l = strchr(l, '\n')))
+			return err_set(e, EX_FAILED, "cannot read what was mounted");
+		l++;
 	}
-	for (size_t k = 0; k < t->nsb && !rc; k++) {
+	for (size_t k = 0; k < t->nsb; k++) {
 		char path[64];
 
 		snprintf(path, sizeof path, MNTNS_SB "/%zu", k + 1);
 		t->sb[k].made = !access(path, F_OK);
 	}
-	mtab_free(&have);
-	return rc;
+	return 0;
 }
 
 static int open_id(const struct rmtab *t, size_t i)
@@ -332,7 +365,7 @@ int rmtab_compare(struct rmtab *t, bool all, struct err *e)
 
 		if (m->late && !all)
 			continue;
-		if (!x || !new_point(x) || strcmp(new_point(x), m->point) || (m->parent != MNTNS_NONE && x->parent != t->v[m->parent].id))
+		if (!x || !new_point(x) || strcmp(new_point(x), m->point) || (m->parent != MNTNS_NONE && x->parent != m->on))
 			rc = err_set(e, EX_MISFIT, "mount %s: is not where it was", m->point);
 		else if (strcmp(x->type, m->type) && m->sb != MNTNS_NONE)
 			rc = err_set(e, EX_MISFIT, "mount %s: is of type %s, was %s", m->point, x->type, m->type);
