@@ -69,6 +69,10 @@ int cgroup_entry_open(struct cgroup_entry *en, const struct cgroup_set *s, bool 
 int cgroup_entry_enter(const struct cgroup_entry *en); /* 0 or errno; async-signal-safe */
 void cgroup_entry_close(struct cgroup_entry *en);
 
+/* The hierarchy by which members are listed, frozen and killed; NULL: none. */
+const struct cgroup_hier *cgroup_list_hier(const struct cgroup_set *s);
+/* A group below the set's that is frozen by itself and holds processes: its path there, in out; false: none. Nothing in it can be stopped by a tracer. */
+bool cgroup_frozen_below(const struct cgroup_set *s, char *out, size_t n);
 int cgroup_pids(const struct cgroup_set *s, struct pid_list *out, struct err *e); /* groups below included */
 /* Fills the fields for which the set has a group; wall_ms is the caller's. */
 int cgroup_read_usage(const struct cgroup_set *s, struct cgroup_usage *u, struct err *e);

@@ -1,5 +1,6 @@
 /* Members of a job's groups: list, freeze, kill. */
 #include "cgroup/internal.h"
+#include "cgroup/settings.h"
 #include "common/cleanup.h"
 #include <fcntl.h>
 #include <poll.h>
@@ -26,11 +27,28 @@ static int add_procs(const char *dir, void *data)
 		return 0; /* gone meanwhile */
 	long pid;
 	/* 0: a process outside our PID namespace. A threaded v2 group refuses the read; its processes are listed
-	 * in the group above. */
+	 * in the group above. A process whose threads are in several v1 groups is listed in all of them. */
 	while (fscanf(f, "%ld", &pid) == 1)
 		if (pid > 0 && pid_list_add(data, (pid_t)pid) < 0)
 			return -1;
 	return 0;
+}
+
+static int by_number(const void *a, const void *b)
+{
+	pid_t x = *(const pid_t *)a, y = *(const pid_t *)b;
+	return x < y ? -1 : x > y;
+}
+
+static void once(struct pid_list *l)
+{
+	size_t n = 0;
+	if (l->n)
+		qsort(l->v, l->n, sizeof *l->v, by_number);
+	for (size_t i = 0; i < l->n; i++)
+		if (!n || l->v[n - 1] != l->v[i])
+			l->v[n++] = l->v[i];
+	l->n = n;
 }
 
 int cgroup_pids(const struct cgroup_set *s, struct pid_list *out, struct err *e)
@@ -41,8 +59,11 @@ int cgroup_pids(const struct cgroup_set *s, struct pid_list *out, struct err *e)
 		return 0;
 	if (cg_walk(dir, add_procs, out) != 0)
 		return err_set(e, EX_FAILED, "out of memory");
+	once(out);
 	return 0;
 }
+
+const struct cgroup_hier *cgroup_list_hier(const struct cgroup_set *s) { return cg_main(s); }
 
 bool cgroup_exists(const struct cgroup_set *s)
 {
@@ -87,6 +108,45 @@ bool cgroup_frozen(const struct cgroup_set *s)
 {
 	const struct cgroup_hier *h = cg_main(s);
 	return cgroup_exists(s) && state_is(h, true);
+}
+
+/* ---- groups that the job itself has frozen, below ---- */
+
+struct below { const struct cgroup_hier *h; const char *top; bool main; char *out; size_t n; };
+
+static bool populated(const char *dir)
+{
+	struct pid_list l = { 0 };
+	cg_walk(dir, add_procs, &l);
+	bool some = l.n != 0;
+	pid_list_free(&l);
+	return some;
+}
+
+static int frozen_one(const char *dir, void *data)
+{
+	struct below *b = data;
+	AUTO_BUF struct buf t = BUF_INIT;
+	if ((b->main && strcmp(dir, b->top) == 0) ||
+	    cgroup_file_read(dir, b->h->v2 ? "cgroup.freeze" : "freezer.self_freezing", &t) < 0 || strcmp(buf_str(&t), "1") != 0 || !populated(dir))
+		return 0;
+	if (b->out)
+		snprintf(b->out, b->n, "%s", dir[strlen(b->top)] ? dir + strlen(b->top) + 1 : "/");
+	return 1;
+}
+
+bool cgroup_frozen_below(const struct cgroup_set *s, char *out, size_t n)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		const struct cgroup_hier *h = &s->h[i];
+		char top[CG_PATH];
+		if ((!h->v2 && !cg_word(h->controllers, "freezer")) || cg_path(h, NULL, top, sizeof top) < 0)
+			continue;
+		struct below b = { h, top, h == cg_main(s), out, n };
+		if (cg_walk(top, frozen_one, &b) > 0)
+			return true;
+	}
+	return false;
 }
 
 static int set_state(const struct cgroup_hier *h, bool freeze)
@@ -138,6 +198,23 @@ int cgroup_freeze(const struct cgroup_set *s, bool freeze, struct err *e)
 
 int cgroup_freeze_mark(const struct cgroup_set *s, bool freeze) { return set_state(cg_main(s), freeze); }
 
+static int thaw_one(const char *dir, void *data)
+{
+	(void)data;
+	cgroup_file_write(dir, "freezer.state", "THAWED");
+	return 0;
+}
+
+/* What a v1 freezer holds does not die, also when it is a group below that is frozen, or one of a v1 hierarchy beside v2. */
+static void thaw_v1(const struct cgroup_set *s)
+{
+	for (size_t i = 0; i < s->n; i++) {
+		char top[CG_PATH];
+		if (!s->h[i].v2 && cg_word(s->h[i].controllers, "freezer") && cg_path(&s->h[i], NULL, top, sizeof top) == 0)
+			cg_walk(top, thaw_one, NULL);
+	}
+}
+
 static int signal_all(const struct cgroup_set *s, int sig, struct err *e)
 {
 	struct pid_list l = { 0 };
@@ -159,6 +236,7 @@ static int kill_rounds(const struct cgroup_set *s, const struct cgroup_hier *h, 
 		wait_state(h, true); /* one that does not freeze (vfork, D state) is killed all the same */
 		int r = signal_all(s, SIGKILL, e);
 		set_state(h, false);
+		thaw_v1(s);
 		if (r < 0)
 			return -1;
 		if (now_ms() >= end)
@@ -188,8 +266,10 @@ int cgroup_kill(const struct cgroup_set *s, int sig, struct err *e)
 	if (!cgroup_exists(s))
 		return 0;
 	if (sig == SIGKILL) {
-		if (h->v2 && cg_write(h, "cgroup.kill", "1") == 0)
+		if (h->v2 && cg_write(h, "cgroup.kill", "1") == 0) {
+			thaw_v1(s);
 			return wait_empty(s, h, e);
+		}
 		return kill_rounds(s, h, e);
 	}
 	bool was = cgroup_frozen(s), froze = !was && set_state(h, true) == 0;

@@ -12,6 +12,7 @@
 #include "res/fd_tcp.h"
 #include "res/files.h"
 #include "res/keyring.h"
+#include "res/member_group.h"
 #include "res/mm.h"
 #include "res/ns_obj.h"
 #include "res/sysv.h"
@@ -200,6 +201,7 @@ static void report(struct dump *d, struct buf *b)
 		struct dfile *f = d->files[i];
 		buf_printf(b, "file %u: pid %d: fd %d: %s %s\n", f->id, f->p->vpid, f->fd, f->ops->type, f->link);
 	}
+	member_groups_report(d, b);
 }
 
 static int run(struct dump *d, const struct ckpt_opts *o, struct ckpt_result *res, struct err *e)
@@ -233,6 +235,7 @@ static void dump_free(struct dump *d)
 	files_free(d);
 	members_free(d);
 	buf_free(&d->refusals);
+	member_groups_dump_free(d);
 	free(d->groups);
 	free(d);
 }

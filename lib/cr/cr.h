@@ -59,6 +59,7 @@ struct restart_run {
 	/* A cgroup v2 directory in which processes that have no parent inside the job are born where the kernel can do that
 	 * (5.7), -1: none. Moving one there takes a lock that waits for an RCU grace period, 10 ms and more. */
 	int group;
+	const struct cgroup_set *groups; /* the job's control groups, NULL: it has none */
 	/* Called in each such process, before it does anything: enters the job's groups, but the one that it was born in. */
 	int (*enter)(void *ctx, bool born_inside);
 	/* Called when every process is complete and none runs yet; may be NULL. */

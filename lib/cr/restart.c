@@ -19,6 +19,7 @@
 #include "res/fs.h"
 #include "res/proc_ops.h"
 #include "res/keyring.h"
+#include "res/member_group.h"
 #include "res/mm.h"
 #include "res/ns_obj.h"
 #include "res/sysv.h"
@@ -79,7 +80,7 @@ static int open_files(struct restore *r, int (*all)(struct restore *r, struct er
 /* Everything that can fail without a process. */
 static int prepare(struct restore *r, struct restart_run *run, struct err *e)
 {
-	if (check_profile(r->img, e) || plan_make(r, run, e) || files_parse(r, e) || ns_parse(r, e) || ns_make(r, e) || open_files(r, mfiles_open, e) || shm_parse(r, e) ||
+	if (check_profile(r->img, e) || plan_make(r, run, e) || member_groups_parse(r, e) || files_parse(r, e) || ns_parse(r, e) || ns_make(r, e) || open_files(r, mfiles_open, e) || shm_parse(r, e) ||
 	    sysv_parse(r, e))
 		return -1;
 	for (size_t i = 0; i < r->nprocs; i++)
@@ -101,6 +102,7 @@ static struct restore *restore_new(struct image *im, struct restart_run *run, st
 	r->img = im;
 	r->o = &run->o;
 	r->own_ns = run->own_ns;
+	r->job_groups = run->groups;
 	r->enter = run->enter;
 	r->enter_ctx = run->ctx;
 	r->img_fd = -1;
@@ -115,6 +117,7 @@ static void restore_free(struct restore *r)
 	keyring_restore_free(r);
 	ns_restore_free(r);
 	fs_forget(r);
+	member_groups_restore_free(r);
 	if (r->img_fd >= 0)
 		close(r->img_fd);
 	plan_free(r);
@@ -205,14 +208,14 @@ static int make(struct restore *r, struct restart_run *run, struct err *e)
 	r->img_fd = fcntl(image_fd(r->img), F_DUPFD_CLOEXEC, r->fd_base);
 	if (r->img_fd < 0)
 		return err_sys(e, "cannot keep the image open");
-	if (sysv_make(r, e) || mqueue_make(r, e) || shm_make(r, e) || clocks_make(r, e) || fs_prepare(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e) ||
+	if (sysv_make(r, e) || mqueue_make(r, e) || shm_make(r, e) || clocks_make(r, e) || member_groups_make(r, e) || fs_prepare(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e) ||
 	    ns_complete(r, e) || each(r, "restart.namespaces", ns_enter_born, e) ||
 	    pidfd_make(r, e))
 		return -1;
 	if (each(r, "restart.memory", memory, e) || each(r, "restart.files", files_install, e) ||
 	    each(r, "restart.state", state, e) || each(r, "restart.threads", threads_make, e) ||
 	    each(r, "restart.thread_state", threads_restore, e) || each(r, "restart.late", late, e) || files_late(r, e) ||
-	    sysv_finish(r, e) || mqueue_finish(r, e) || each(r, "restart.finish", threads_finish, e) || tcp_finish(r, e) || each(r, "restart.disarm", disarm, e) ||
+	    sysv_finish(r, e) || mqueue_finish(r, e) || member_groups_finish(r, e) || each(r, "restart.finish", threads_finish, e) || tcp_finish(r, e) || each(r, "restart.disarm", disarm, e) ||
 	    tcp_unlock(r, e))
 		return -1;
 	return 0;

@@ -244,6 +244,7 @@ static int bring_back(struct revive *v, struct restart_run *run, struct err *e)
 	struct proc_stat st;
 
 	run->group = v->group_v2;
+	run->groups = v->in_group ? &v->j->cg : NULL;
 	if (run->force_ns ? nsinit_restart(v->im, run, v->j, e) : cr_restart(v->im, run, e))
 		return -1;
 	v->j->main = run->main ? run->main : (run->roots.n ? run->roots.v[0] : 0);

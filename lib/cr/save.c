@@ -98,11 +98,18 @@ static void note(struct ctx *c)
 
 static int find_job(struct ctx *c, struct err *e)
 {
+	char below[256];
+
 	if (job_open(&c->j, c->o->state_dir, c->o->id, e) || job_lock(c->j, !c->o->nowait, e))
 		return -1;
 	if (c->j->state == JOB_RUNNING && c->j->kind == JOB_CGROUP && cgroup_frozen(&c->j->cg)) {
 		err_set(e, EX_BUSY, "job %s is frozen", c->o->id);
 		err_hint(e, "nothing in a frozen group can be asked for its state: xcgfreeze -u %s first", c->o->id);
+		return -1;
+	}
+	if (c->j->state == JOB_RUNNING && c->j->kind == JOB_CGROUP && cgroup_frozen_below(&c->j->cg, below, sizeof below)) {
+		err_set(e, EX_BUSY, "control group %s below that of job %s is frozen", below, c->o->id);
+		err_hint(e, "nothing in a frozen group can be asked for its state");
 		return -1;
 	}
 	if (c->j->state == JOB_RUNNING)

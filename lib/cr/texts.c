@@ -4,6 +4,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/num.h"
+#include "res/member_group.h"
 #include "res/mm.h"
 #include "res/ns_obj.h"
 #include "res/sysv.h"
@@ -230,6 +231,10 @@ int texts_write(struct dump *d, const struct ckpt_opts *o, int64_t date, struct 
 		return -1;
 	}
 	if (ns_needed(d) && (ns_dump(d, &b, e) || put(d, "namespaces", &b, e))) {
+		buf_free(&b);
+		return -1;
+	}
+	if (member_groups_needed(d) && (member_groups_dump(d, &b, e) || put(d, "groups", &b, e))) {
 		buf_free(&b);
 		return -1;
 	}

@@ -11,6 +11,7 @@
 #include "cr/tree_ns.h"
 #include "common/log.h"
 #include "res/fd_ops.h"
+#include "res/member_group.h"
 #include "res/mm.h"
 #include "res/ns_obj.h"
 
@@ -123,14 +124,15 @@ static int make_child(struct restore *r, struct restart_run *run, struct rproc *
 {
 	pid_t parent = getpid();
 	struct clone3_args a = { .exit_signal = SIGCHLD, .set_tid = (uint64_t)(uintptr_t)&p->pid, .set_tid_size = 1 };
-	bool inside = run->group >= 0;
+	int group = member_groups_birth(r, p, run->group);
+	bool inside = group >= 0;
 	bool passing = !p->pid;
 	int tries = 0;
 	long pid;
 
 	if (inside) {
 		a.flags = CLONE_INTO_CGROUP;
-		a.cgroup = (uint64_t)run->group;
+		a.cgroup = (uint64_t)group;
 	}
 	do {
 		if (passing)
@@ -140,8 +142,15 @@ static int make_child(struct restore *r, struct restart_run *run, struct rproc *
 	if (pid < 0 && inside && errno != EEXIST) {
 		/* an older kernel, or a group that may not be entered this way */
 		inside = false;
+		memset(p->groups, 0, sizeof p->groups);
 		a.flags = 0;
 		pid = syscall(SYS_clone3, &a, CLONE3_SIZE_5_5);
+	}
+	if (pid && group != run->group) {
+		int saved = errno;
+
+		close(group);
+		errno = saved;
 	}
 	if (pid < 0)
 		return clone_error(p->pid, e);
@@ -165,6 +174,7 @@ static int make_root_ns(struct restore *r, struct restart_run *run, struct rproc
 		clone_error(p->pid, e);
 	if (!rc) {
 		p->made = p->pid;
+		memcpy(p->groups, pass.groups, sizeof p->groups);
 		rc = under_control(r, p, p->made, e) || pid_namespace_made(r, p, e) ? -1 : 0;
 	}
 	if (tree_end(r, &pass, 0, NULL, rc ? NULL : e))
@@ -205,6 +215,7 @@ int tree_fork(struct restore *r, struct rproc *p, struct rproc *child, struct er
 		return err_is_set(e) ? err_prefix(e, "process %d", p->pid) : clone_error(child->pid, e);
 	child->made = child->pid;
 	child->cur_sid = p->cur_sid;
+	memcpy(child->groups, p->groups, sizeof child->groups);
 	if (under_control(r, child, child->pid, e))
 		return -1;
 	return pid_namespace_made(r, child, e);
@@ -314,6 +325,8 @@ static int grow(struct restore *r, struct rproc *p, struct err *e)
 {
 	bool leads = p->sid == p->pid;
 
+	if (member_groups_put(r, p, e))
+		return -1;
 	if (wants_memory(p) && mm_map(r, p, e))
 		return err_prefix(e, "process %d", p->pid);
 	firsts_first(p);

@@ -1,11 +1,12 @@
-/* ns_cgroup: what a process sees as the root of the control groups, cgroup_namespaces(7). No fields: the root is the job's group, in
- * which its members are. Any other root is refused by name. */
+/* ns_cgroup: what a process sees as the root of the control groups, cgroup_namespaces(7). No fields: the root is the job's group; members are
+ * in that or below. Any other root is refused by name. */
+#include "res/member_group.h"
 #include "res/ns_obj.h"
 #include "common/cleanup.h"
 
 #include <string.h>
 
-/* Seen from inside, the group of a member whose group is the root is "/" in every hierarchy. */
+/* Seen from inside, the group of a member whose group is the root is "/" in every hierarchy, one below is a path below that. */
 static int groups_seen(void *ctx, struct buf *answer, int *give, struct err *e)
 {
 	const pid_t *pid = ctx;
@@ -28,10 +29,13 @@ static int cgroup_check(struct dump *d, struct dns *n, struct err *e)
 	if (ns_run(&at, &job, &b, NULL, e))
 		return -1;
 	for (char *l = b.p ? strtok_r(b.p, "\n", &save) : NULL; l; l = strtok_r(NULL, "\n", &save)) {
-		const char *path = strchr(l, ':');
+		const char *name = strchr(l, ':'), *path = name ? strchr(name + 1, ':') : NULL, *below;
 
-		path = path ? strchr(path + 1, ':') : NULL;
-		if (path && strcmp(path, ":/"))
+		if (!path)
+			continue;
+		if (member_group_seen(d, n->p->pid, name + 1, (size_t)(path - name - 1), &below, e))
+			return -1;
+		if (path[1] != '/' || strcmp(path + 2, below))
 			refuse(d, n->p, "a cgroup namespace whose root is not the job's control group (its own is %s there)", path + 1);
 	}
 	return 0;

@@ -23,7 +23,7 @@
 extern const struct res_ops res_unsupported;  /* unsupported.c: what cannot be restored, refused by name */
 extern const struct res_ops res_ns;           /* ns.c: namespaces, and what processes or threads share unusually */
 extern const struct res_ops res_ns_enter;     /* ns_enter.c: into namespaces of their own */
-extern const struct res_ops res_member_group; /* member_group.c: no group below the job's */
+extern const struct res_ops res_member_group; /* member_group.c: control groups below the job's */
 extern const struct res_ops res_umask;
 extern const struct res_ops res_fs;           /* fs.c: working and root directory */
 extern const struct res_ops res_sigaction;

@@ -17,6 +17,7 @@
 #ifndef XOS_RES_H
 #define XOS_RES_H
 
+#include "cgroup/cgroup.h"
 #include "common/buf.h"
 #include "common/err.h"
 #include "common/proc.h"
@@ -46,7 +47,6 @@ enum {
 
 /* ------------------------------------------------------------------ checkpoint */
 
-struct cgroup_set;
 struct dthread {
 	struct tthread *t;             /* regs, mask, rseq: lib/tracee */
 	pid_t tid, vtid;               /* here; and in the job's reference PID namespace */
@@ -108,7 +108,8 @@ struct dump {
 	struct progress *progress;     /* NULL: none */
 	bool own_ns;                   /* members live in PID (and user) namespaces that xrestart made */
 	size_t level;                  /* of the reference PID namespace below ours: index in proc_status.nspid */
-	char *groups;                  /* control groups of the first member: member_group.c */
+	char *groups;                  /* control groups of the first member, where the job has none: member_group.c */
+	struct dump_groups *mgroups;   /* those below the job's own: member_group.h */
 	const struct cgroup_set *job_groups; /* those of the job, NULL: it has none */
 	pid_t above;                   /* who started the job's supervisor, 0: not known */
 	pid_t nsinit;                  /* its first process, not a member; 0 */
@@ -178,6 +179,7 @@ struct rproc {
 	pid_t birth;                   /* the session that it must be born in, 0: the restorer's, -1: any */
 	pid_t cur_sid;                 /* its session at the moment, while the tree is made */
 	pid_t made;                    /* its PID once it exists, 0 before */
+	uint32_t groups[CGROUP_MAX_HIER]; /* where it is below the job's control groups: member_group_restore.c */
 };
 struct rfile {
 	uint32_t id;
@@ -213,6 +215,8 @@ struct restore {
 	struct restore_keys *keys;              /* keyring_restore.c */
 	struct restore_ns *ns;                  /* namespaces of members: ns_obj.h; NULL: none */
 	int (*enter)(void *ctx, bool born_inside); void *enter_ctx; /* a child of ours goes into the job's control groups (cr.h) */
+	const struct cgroup_set *job_groups;    /* those of the new job, NULL: it has none */
+	struct restore_groups *groups;          /* those below: member_group.h; NULL: none */
 	struct sysv_restore *sysv;              /* System V objects: sysv.h; NULL: none */
 	uint64_t boot;                 /* address of the boot area in every process */
 	uint64_t temp, temp_len;       /* where shared memory objects wait at, in every new process */

@@ -355,7 +355,7 @@ class Checker:
             n = tids("thread") - (kind in ("tid_address", "prctl") and exited)
             if tids(kind) != n:
                 self.say(name, "%d records %s of %d threads" % (tids(kind), kind, n))
-        misplaced = {r["TYPE"] for _, r in own} & {"comm", "sched", "creds", "seccomp", "rseq"} | \
+        misplaced = {r["TYPE"] for _, r in own} & {"comm", "sched", "creds", "seccomp", "rseq", "in_group"} | \
                     {r["TYPE"] for _, r in threads} & {"mm", "vma", "fd", "pages", "cow", "umask", "rlimit"}
         if misplaced:
             self.say(name, "in the wrong place: %s" % misplaced)
@@ -412,6 +412,37 @@ class Checker:
         for _, r in self.text["files"]:
             self.file(r)
         self.ipc(self.text.get("ipc", []))
+        self.groups(self.text.get("groups", []))
+
+    def groups(self, recs):
+        if recs:
+            self.used.add("groups")
+        own = [r for _, r in recs if r["TYPE"] == "group"]
+        above = []
+        for i, r in enumerate(own, 1):
+            while above and not (above[-1]["HIERARCHY"] == r["HIERARCHY"] and r["PATH"].startswith(above[-1]["PATH"] + "/")):
+                above.pop()
+            rest = r["PATH"][len(above[-1]["PATH"]) + 1:] if above else r["PATH"]
+            if r["ID"] != str(i) or "/" in rest or rest in (".", "..") or (above and not rest):
+                self.say("groups", "%s: ID or PATH" % r["ID"])
+            if ("UID" in r) != bool(r["PATH"]) or (r["HIERARCHY"] != "v2" and ("CONTROL" in r or "THREADED" in r)):
+                self.say("groups", "%s: keys" % r["ID"])
+            if r["PATH"]:
+                above.append(r)
+        if recs and recs[0][1]["TYPE"] != "group":
+            self.say("groups", "does not begin with group")
+        for name, recs in self.text.items():
+            if name.startswith("task_"):
+                seen = set()
+                for n, r in recs:
+                    if r["TYPE"] == "thread":
+                        seen = set()
+                    if r["TYPE"] == "in_group":
+                        g = own[int(r["GROUP"]) - 1] if int(r["GROUP"]) <= len(own) else None
+                        if not g or not g["PATH"] or g["HIERARCHY"] in seen:
+                            self.say("%s: line %d" % (name, n), "in_group %s" % r["GROUP"])
+                        else:
+                            seen.add(g["HIERARCHY"])
 
     def ipc(self, recs):
         heads = [i for i, (_, r) in enumerate(recs) if r["TYPE"] in ("ipc", "sysvshm", "sysvsem", "sysvmsg")] + [len(recs)]

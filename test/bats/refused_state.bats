@@ -54,33 +54,3 @@ refused_for()
 	run xcheckpoint -n "$JOB"
 	status_is 0
 }
-
-@test "control groups below the job's: empty ones, with all members, with one thread; when they are gone nothing is refused" {
-	need_root
-	need_command python3
-	local dir member tid
-	JOB="t$$-$BATS_TEST_NUMBER"
-	xcgexec -d -j "$JOB" -o out -e err -- python3 -c '
-import threading, time
-for i in range(2): threading.Thread(target=lambda: time.sleep(1000)).start()
-open("ready", "w")' >/dev/null 3>&- 4>&-
-	wait_until test -e ready
-	dir=$(ls -d /sys/fs/cgroup/*/xos/"$JOB" | head -n 1)
-	[ -n "$dir" ] && [ -e "$dir/tasks" ] || skip "no control group of version 1 here"
-	mkdir "$dir/below"
-	run xcheckpoint "$JOB"
-	[ "$status" -eq 5 ] && [[ "$output" == *"control group below below the job's"* ]]
-	member=$(head -n 1 "$dir/cgroup.procs")
-	echo "$member" >"$dir/below/cgroup.procs"
-	run xcheckpoint "$JOB"
-	[ "$status" -eq 5 ] && [[ "$output" == *"pid $member: thread $member is not in the job's control group"* ]]
-	echo "$member" >"$dir/cgroup.procs"
-	tid=$(ls "/proc/$member/task" | tail -n 1)
-	echo "$tid" >"$dir/below/tasks"
-	run xcheckpoint "$JOB"
-	[ "$status" -eq 5 ] && [[ "$output" == *"thread $tid is not in the job's control group"* ]]
-	echo "$tid" >"$dir/tasks"
-	rmdir "$dir/below"
-	xcheckpoint -q "$JOB" 3>&- 4>&-
-	xcgkill -q "$JOB"
-}
