@@ -41,9 +41,9 @@ static int parse_one(struct restore *r, const struct rec *rec, size_t i, struct 
 		int64_t type;
 		return rec_i64(rec, "MTYPE", 1, INT64_MAX, &type, e);
 	}
+	s->objs.n++;
 	if (sysv_parse_obj(rec, o, e))
 		return -1;
-	s->objs.n++;
 	o->rec = i;
 	if (o->kind == SYSV_SEM && !o->val)
 		return err_set(e, EX_BAD_IMAGE, "line %zu: no VALUES", rec->line);

@@ -9,52 +9,7 @@ setup_file() { wants go=golang-go rg=ripgrep java=default-jre-headless javac=def
 	need_command go
 	progress() { lines_of log; }
 	results() { cat out; }
-	mkdir "$BATS_TEST_TMPDIR/src"
-	cat >"$BATS_TEST_TMPDIR/src/main.go" <<-'END'
-		package main
-
-		import ("crypto/sha256"; "fmt"; "io"; "net"; "net/http"; "os"; "strconv"; "sync"; "time")
-
-		func main() {
-			n, _ := strconv.Atoi(os.Getenv("LENGTH"))
-			n *= 150
-			l, err := net.Listen("tcp", "127.0.0.1:0")
-			if err != nil { panic(err) }
-			go http.Serve(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				s := sha256.Sum256([]byte(r.URL.Path))
-				for i := 0; i < 2000; i++ { s = sha256.Sum256(s[:]) }
-				time.Sleep(time.Millisecond)
-				fmt.Fprintf(w, "%x", s)
-			}))
-			log, _ := os.OpenFile("log", os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o666)
-			results := make([]string, 4)
-			var wg sync.WaitGroup
-			ticks := 0
-			t := time.NewTicker(5 * time.Millisecond)
-			go func() { for range t.C { ticks++ } }()
-			for k := range results {
-				wg.Add(1)
-				go func(k int) {
-					defer wg.Done()
-					c := &http.Client{Transport: &http.Transport{}}
-					s := "start"
-					for i := 0; i < n; i++ {
-						r, err := c.Get(fmt.Sprintf("http://%s/%d/%s", l.Addr(), k, s))
-						if err != nil { panic(err) }
-						b, err := io.ReadAll(r.Body)
-						if err != nil { panic(err) }
-						r.Body.Close()
-						s = string(b)
-						log.WriteString("x\n")
-					}
-					results[k] = s
-				}(k)
-			}
-			wg.Wait()
-			fmt.Println(results, ticks > 10)
-		}
-	END
-	(cd "$BATS_TEST_TMPDIR/src" && HOME=$PWD GO111MODULE=off GOCACHE=$PWD/cache go build -o ../program main.go)
+	go_build "$BATS_TEST_TMPDIR/program"
 	survive "$BATS_TEST_TMPDIR/program"
 }
 

@@ -5,6 +5,8 @@
 #   progress        prints how far the work in the current directory is: a number that grows, and is never 0 at the end
 #   results         prints what must be the same (default: checksums of all files)
 #   survive CMD...  does it all; CMD runs in a directory of its own, once plain and once per variant
+#   run_server, rounds   a server and its client, who checks all answers, in one job
+#   ordinary        in setup: all of that as an ordinary user
 #
 #   VARIANTS   kill   xcheckpoint -k, xrestart, as often as ROUNDS says
 #              later  xcheckpoint; the job goes on, is killed later, and restarted: files that only grow are cut back
@@ -207,3 +209,88 @@ again()
 	tell "it always ended before it could be checkpointed"
 	return 1
 }
+
+# ---- servers with clients in the same job ----
+
+answers() { perl -MIO::Socket::INET -e 'exit !IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $ENV{PORT})'; }
+
+# A client's frame: connects, asks until there is a file `stop`, writes a line to `log` every few answers.
+client_head='
+	use IO::Socket::INET; use strict; $| = 1; alarm 300;
+	open(my $log, ">>", "log") or die; $log->autoflush(1);
+	sub connected { my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $ENV{PORT}) or die "connect: $!"; $s->autoflush(1); $s }
+	sub line { my $l = readline($_[0]); defined $l or die "the connection has ended: $!"; $l =~ s/\r?\n$//; $l }
+	sub is { $_[0] eq $_[1] or die "got \"" . substr($_[0], 0, 200) . "\", not \"$_[1]\"" }
+	sub on { my $n = shift; print $log "$n\n" unless $n % 20; !-e "stop" }
+'
+
+# rounds: the job $JOB is checkpointed, killed and restarted while its clients go on; then they are told to stop, and must be content
+rounds()
+{
+	local i seen pids
+	for ((i = 0; i < ROUNDS + 1; i++)); do
+		seen=$(lines_of log)
+		wait_until more_than "$seen" || { explain; return 1; }
+		checkpoint_kill && restart || return 1
+	done
+	seen=$(lines_of log)
+	wait_until more_than "$seen" || { explain; return 1; }
+	touch stop
+	finish 0 || { tail -n 3 out err >&2; return 1; }
+	cat out
+}
+more_than() { [ "$(lines_of log)" -gt $(($1 + 2)) ] || job_ended; }
+
+# run_server SERVER READY CLIENT: the job: the server, and its client when READY succeeds; it ends with the client's status
+run_server()
+{
+	JOB="t$$-$BATS_TEST_NUMBER"
+	declare -f answers >job.sh
+	cat >>job.sh <<-END
+		$1 &
+		server=\$!
+		n=0
+		until $2; do n=\$((n + 1)); [ \$n -lt 200 ] || exit 9; sleep 0.05; done
+		$3
+		status=\$?
+		kill \$server
+		wait \$server
+		exit \$status
+	END
+	as xcgexec -d -j "$JOB" -o out -e err -- bash job.sh >/dev/null || return 1
+	PLACE=$PWD STATUS=0
+	XOS_WAIT=30 wait_until more_than 0 || { explain; return 1; }
+}
+
+# ---- an ordinary user ----
+
+# ordinary: from here on all is his: no capability, no group, no set-up by root; the work is done below $PLACE
+ordinary()
+{
+	need_user
+	user_dir
+	AS=(run_as_user in_place)
+	PLACE=$XOS_USER_DIR/work
+	run_as_user mkdir "$PLACE"
+	cd "$PLACE" || return 1
+	# run_as_user has a directory of its own
+	cat >"$XOS_USER_DIR/bin/in_place" <<-'END'
+		#!/bin/sh
+		[ -z "$IN" ] || cd "$IN" || exit 1
+		exec "$@"
+	END
+	chmod 755 "$XOS_USER_DIR/bin/in_place"
+	# as it is above, from the directory where we are
+	as()
+	(
+		for fd in /proc/$BASHPID/fd/*; do
+			[ "${fd##*/}" -le 2 ] || eval "exec ${fd##*/}>&-" 2>/dev/null
+		done
+		export IN=$PWD
+		"${AS[@]}" "$@" </dev/null
+	)
+}
+
+# ---- programs of this directory ----
+
+go_build() { HOME=$BATS_TEST_TMPDIR GO111MODULE=off GOCACHE=$BATS_TEST_TMPDIR/cache go build -o "$1" "$BATS_TEST_DIRNAME/fetch.go"; }

@@ -19,56 +19,6 @@ setup()
 	export PORT
 }
 
-answers() { perl -MIO::Socket::INET -e 'exit !IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $ENV{PORT})'; }
-
-# A client's frame: connects, asks until there is a file `stop`, writes a line to `log` every few answers.
-client_head='
-	use IO::Socket::INET; use strict; $| = 1; alarm 300;
-	open(my $log, ">>", "log") or die; $log->autoflush(1);
-	sub connected { my $s = IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $ENV{PORT}) or die "connect: $!"; $s->autoflush(1); $s }
-	sub line { my $l = readline($_[0]); defined $l or die "the connection has ended: $!"; $l =~ s/\r?\n$//; $l }
-	sub is { $_[0] eq $_[1] or die "got \"" . substr($_[0], 0, 200) . "\", not \"$_[1]\"" }
-	sub on { my $n = shift; print $log "$n\n" unless $n % 20; !-e "stop" }
-'
-
-# rounds: the job $JOB is checkpointed, killed and restarted while its clients go on; then they are told to stop, and must be content
-rounds()
-{
-	local i seen pids
-	for ((i = 0; i < ROUNDS + 1; i++)); do
-		seen=$(lines_of log)
-		wait_until more_than "$seen" || { explain; return 1; }
-		checkpoint_kill && restart || return 1
-	done
-	seen=$(lines_of log)
-	wait_until more_than "$seen" || { explain; return 1; }
-	touch stop
-	finish 0 || { tail -n 3 out err >&2; return 1; }
-	cat out
-}
-more_than() { [ "$(lines_of log)" -gt $(($1 + 2)) ] || job_ended; }
-
-# run_server SERVER READY CLIENT: the job: the server, and its client when READY succeeds; it ends with the client's status
-run_server()
-{
-	JOB="t$$-$BATS_TEST_NUMBER"
-	cat >job.sh <<-END
-		$1 &
-		server=\$!
-		n=0
-		until $2; do n=\$((n + 1)); [ \$n -lt 200 ] || exit 9; sleep 0.05; done
-		$3
-		status=\$?
-		kill \$server
-		wait \$server
-		exit \$status
-	END
-	export -f answers
-	as xcgexec -d -j "$JOB" -o out -e err -- bash job.sh >/dev/null || return 1
-	PLACE=$PWD STATUS=0
-	XOS_WAIT=30 wait_until more_than 0 || { explain; return 1; }
-}
-
 redis_client()
 {
 	cat >client.pl <<-END
@@ -196,31 +146,7 @@ redis_client()
 	as_user="setpriv --reuid=65534 --regid=65534 --clear-groups"
 	export PGDATABASE=postgres PGUSER=nobody
 	$as_user "${pg[0]}/initdb" -D data -A trust -N >initdb.log 2>&1
-	cat >client.pl <<-'END'
-		use strict; use IPC::Open2; alarm 300;
-		open(my $log, ">>", "log") or die; $log->autoflush(1);
-		my (@in, @out, $i);
-		for my $host ($ENV{PWD}, "127.0.0.1") {
-			open2(my $o, my $w, "psql", "-h", $host, "-p", $ENV{PORT}, "-qAtX") or die;
-			push @in, $w; push @out, $o; $w->autoflush(1);
-		}
-		sub ask { my ($k, $sql) = @_; my $w = $in[$k]; print $w "$sql;\n"; my $o = $out[$k]; my $l = <$o>; defined $l or die "psql has ended"; chomp $l; $l }
-		ask(0, "CREATE TABLE t (id INT PRIMARY KEY, who INT, v TEXT); SELECT 1");
-		for my $k (0, 1) { ask($k, "BEGIN; SELECT 1") }
-		do {
-			$i++;
-			for my $k (0, 1) {
-				my $id = 2 * $i + $k;
-				my $n = ask($k, "INSERT INTO t VALUES ($id, $k, repeat('x', 500)); SELECT count(*) FROM t WHERE who = $k");
-				$n == $i or die "$n rows, not $i";
-			}
-			print $log "$i\n" unless $i % 5;
-		} until -e "stop";
-		for my $k (0, 1) { ask($k, "COMMIT; SELECT 1") }
-		my $n = ask(1, "SELECT count(*) || ' ' || sum(length(v)) FROM t");
-		$n eq 2 * $i . " " . 1000 * $i or die "committed: $n";
-		print "content after $i\n";
-	END
+	cp "$BATS_TEST_DIRNAME/pg_client.pl" client.pl
 	chmod 644 client.pl
 	run_server "$as_user ${pg[0]}/postgres -D data -p \$PORT -k \$PWD -c listen_addresses=127.0.0.1" \
 		"${pg[0]}/pg_isready -q -h 127.0.0.1 -p \$PORT" "$as_user perl client.pl"

@@ -4,33 +4,7 @@
 load real
 
 setup_file() { wants python3=python3 gzip=gzip perl=perl redis-server=redis-server node=nodejs; }
-setup()
-{
-	xos_setup
-	need_user
-	user_dir
-	AS=(run_as_user in_place)
-	PLACE=$XOS_USER_DIR/work
-	run_as_user mkdir "$PLACE"
-	cd "$PLACE" || return 1
-	# run_as_user has a directory of its own
-	cat >"$XOS_USER_DIR/bin/in_place" <<-'END'
-		#!/bin/sh
-		[ -z "$IN" ] || cd "$IN" || exit 1
-		exec "$@"
-	END
-	chmod 755 "$XOS_USER_DIR/bin/in_place"
-}
-
-# The same as in real.bash, from the directory where we are.
-as()
-(
-	for fd in /proc/$BASHPID/fd/*; do
-		[ "${fd##*/}" -le 2 ] || eval "exec ${fd##*/}>&-" 2>/dev/null
-	done
-	export IN=$PWD
-	"${AS[@]}" "$@" </dev/null
-)
+setup() { xos_setup; ordinary; }
 
 @test "ordinary user: python3 with threads" {
 	need_command python3
