@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
@@ -71,13 +72,31 @@ static void own_mqueue(void)
 		mount("mqueue", "/dev/mqueue", "mqueue", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 }
 
+/* The options of a mount, for another in its place: members may have mounted what they got from there with the same ones. */
+static unsigned long flags_of(const char *path)
+{
+	static const struct { unsigned long st, ms; } flags[] = {
+		{ ST_RDONLY, MS_RDONLY }, { ST_NOSUID, MS_NOSUID }, { ST_NODEV, MS_NODEV }, { ST_NOEXEC, MS_NOEXEC }, { ST_NOATIME, MS_NOATIME },
+		{ ST_NODIRATIME, MS_NODIRATIME }, { ST_RELATIME, MS_RELATIME },
+	};
+	struct statvfs s;
+	unsigned long out = 0;
+
+	if (statvfs(path, &s))
+		return MS_NOSUID | MS_NODEV | MS_NOEXEC;
+	for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++)
+		if (s.f_flag & flags[i].st)
+			out |= flags[i].ms;
+	return out;
+}
+
 static int own_proc(bool own_ipc, struct err *e)
 {
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
 		return err_sys(e, "cannot make mounts private");
 	if (own_ipc)
 		own_mqueue();
-	if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL)) {
+	if (mount("proc", "/proc", "proc", flags_of("/proc"), NULL)) {
 		err_sys(e, "cannot mount /proc for the new PID namespace");
 		err_hint(e, "in a container whose /proc is partly hidden this needs CAP_SYS_ADMIN");
 		return -1;
