@@ -352,6 +352,15 @@ static const struct minfo *find_id(const struct mtab *have, int id)
 	return NULL;
 }
 
+/* A proc under another mount: what its options would forbid no proc has, and under the one that xrestart mounted they cannot be set. */
+static bool covered_proc(const struct rmtab *t, size_t i)
+{
+	for (size_t k = 0; k < t->n; k++)
+		if (t->v[k].parent == i && !strcmp(t->v[k].point, t->v[i].point))
+			return !strcmp(t->v[i].type, "proc");
+	return false;
+}
+
 int rmtab_compare(struct rmtab *t, bool all, struct err *e)
 {
 	struct mtab have;
@@ -369,7 +378,7 @@ int rmtab_compare(struct rmtab *t, bool all, struct err *e)
 			rc = err_set(e, EX_MISFIT, "mount %s: is not where it was", m->point);
 		else if (strcmp(x->type, m->type) && m->sb != MNTNS_NONE)
 			rc = err_set(e, EX_MISFIT, "mount %s: is of type %s, was %s", m->point, x->type, m->type);
-		else if (mnt_flags(x->opts, &flags, &word) || flags != m->flags)
+		else if (mnt_flags(x->opts, &flags, &word) || (flags != m->flags && !covered_proc(t, i)))
 			rc = err_set(e, EX_MISFIT, "mount %s: its options are %s, as this machine allows no others", m->point, x->opts);
 	}
 	mtab_free(&have);
