@@ -349,8 +349,13 @@ static int own(int dir, const char *file, uint32_t uid, uint32_t gid, mode_t mod
 
 	if (fstatat(dir, file, &st, AT_SYMLINK_NOFOLLOW))
 		return err_sys(e, "%s", file);
-	if ((st.st_uid != uid || st.st_gid != gid) && fchownat(dir, file, uid, gid, AT_SYMLINK_NOFOLLOW))
-		return err_sys(e, "cannot give %s to uid %u, gid %u", file, uid, gid);
+	if ((st.st_uid != uid || st.st_gid != gid) && fchownat(dir, file, uid, gid, AT_SYMLINK_NOFOLLOW)) {
+		if (errno == EINVAL) /* no such user in our user namespace */
+			errno = EPERM;
+		err_sys(e, "cannot give %s to uid %u, gid %u", file, uid, gid);
+		err_hint(e, "only root can give a group to another user: restart it as root");
+		return -1;
+	}
 	if (set_mode && (st.st_mode & 07777) != mode && fchmodat(dir, file, mode, 0))
 		return err_sys(e, "cannot set the mode of %s", file);
 	return 0;

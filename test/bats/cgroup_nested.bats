@@ -5,9 +5,8 @@ bats_require_minimum_version 1.5.0
 load helper
 load ckpt
 
-# A v2 group of the job's, or one of that v1 controller; below the mount that the record names.
-group() { local p; p=$(field "${2:-$JOB}" "CGROUP_$1"); p=${p%:*}; echo "${p%%:*}${p#*:}"; }
-v2() { group V2; }
+# The job's v2 group.
+v2() { echo "$(v2_mount)/xos/$JOB"; }
 main_of() { field "$JOB" MAIN; }
 
 # nested [JOB]: a counting job whose main process is in a group two below its own, in each hierarchy that it has, with limits
@@ -99,7 +98,7 @@ no_groups_at_all() { no_groups "$JOB" && [ -z "$(find /sys/fs/cgroup -path "*/xo
 	local f
 	nested
 	clean xcheckpoint -k -q "$JOB"
-	for f in restart.groups restart.groups:2 restart.groups:5 restart.memory restart.threads restart.group_limits restart.finish restart.disarm restart.record; do
+	for f in restart.groups restart.groups:2 restart.groups:3 restart.memory restart.threads restart.group_limits restart.finish restart.disarm restart.record; do
 		XOS_FAULT=$f run clean xrestart -d "$JOB"
 		[ "$status" -ne 0 ]
 		wait_until no_groups_at_all || { echo "after $f: $(find /sys/fs/cgroup -path "*/xos/$JOB*" -type d)"; false; }
@@ -136,4 +135,199 @@ no_groups_at_all() { no_groups "$JOB" && [ -z "$(find /sys/fs/cgroup -path "*/xo
 	done
 	clean xrestart -d -q "$JOB" >/dev/null
 	ends_right
+}
+
+there() { local f; for f in "$@"; do [ -e "$f" ] && return 0; done; return 1; }
+
+# victim_by WHO: v_cgroup as that user (run_as_user, run_delegated) through two restarts
+victim_by()
+{
+	local at=$XOS_USER_DIR/vc i
+	cp "$XOS_BUILD/victim/v_cgroup" "$XOS_USER_DIR/"
+	"$1" xcgexec -d -j "$JOB" -- "$XOS_USER_DIR/v_cgroup" "$at" >/dev/null 3>&- 4>&-
+	wait_until there "$at.ready" "$at.fail" "$at.skip"
+	[ ! -e "$at.skip" ] || skip "$(cat "$at.skip")"
+	for i in 1 2; do
+		"$1" xcheckpoint -k -q "$JOB" 3>&- 4>&-
+		[ ! -e "$XOS_DELEGATED/xos" ]
+		"$1" xrestart -d -q "$JOB" >/dev/null 3>&- 4>&-
+	done
+	touch "$at.go"
+	wait_until there "$at.ok" "$at.fail"
+	[ -e "$at.ok" ] || { cat "$at.fail"; false; }
+	wait_until test ! -e "$XOS_DELEGATED/xos"
+}
+
+@test "a user's nested groups below a group that is delegated to him" {
+	need_user; need_v2; need_victim v_cgroup; delegate
+	victim_by run_delegated
+}
+
+@test "a user without a group, or whose groups belonged to somebody else: an error that says so, and nothing is left" {
+	need_user; need_v2; delegate
+	run_delegated xcgexec -d -j "$JOB" -- sh -c 'sleep 1000 & wait' >/dev/null 3>&- 4>&-
+	wait_until test -d "$XOS_DELEGATED/xos/$JOB"
+	run_as_user mkdir "$XOS_DELEGATED/xos/$JOB/his"
+	run_delegated xcheckpoint -q "$JOB" 3>&- 4>&-
+	chown 4711 "$XOS_DELEGATED/xos/$JOB/his"
+	run_delegated xcheckpoint -k -q "$JOB" 3>&- 4>&-
+	run run_delegated xrestart -d "$JOB" 3>&- 4>&-
+	status_is 8
+	[[ "$output" == *"control group his below the job's (v2): cannot give"*"to uid 4711"* ]]
+	wait_until test ! -e "$XOS_DELEGATED/xos"
+	run run_as_user xrestart -d "$JOB" 3>&- 4>&-
+	status_is 7
+	[[ "$output" == *'control groups of its own in the hierarchy "v2", where it gets none here'* ]]
+	run_delegated xrestart -d -q "$JOB" 1 >/dev/null 3>&- 4>&-
+	[ -d "$XOS_DELEGATED/xos/$JOB/his" ]
+}
+
+@test "a machine without that hierarchy, or with less controllers: an error, and nothing is left" {
+	need_cgroup pids
+	nested
+	clean xcheckpoint -k -q "$JOB"
+	forge "$(image 1)" groups >groups
+	edit "$(image 1)" other.tar groups 's/HIERARCHY="[^"]*"/HIERARCHY="net_cls,net_prio"/'
+	run clean xrestart -d -i other.tar
+	status_is 7
+	[[ "$output" == *'in the hierarchy "net_cls,net_prio", where it gets none here'* ]]
+	no_groups_at_all
+	if grep -q 'HIERARCHY="v2"' groups; then
+		edit "$(image 1)" other.tar groups '/HIERARCHY="v2" PATH="a"/s/$/ CONTROL="perf_event nonsense"/'
+		run clean xrestart -d -i other.tar
+		[ "$status" -ne 0 ]
+		[[ "$output" == *"control group a below the job's (v2): cannot give the controllers perf_event nonsense"* ]]
+		no_groups_at_all
+	fi
+}
+
+# refused TEXT: by name, with -n too; the job goes on
+refused()
+{
+	run xcheckpoint -n "$JOB"
+	status_is 5
+	[[ "$output" == *"$1"* ]] || { echo "$output"; false; }
+	run clean xcheckpoint "$JOB"
+	status_is 5
+	goes_on
+}
+
+@test "refused by name: others in a nested group, a thread outside, a job inside the job; the rest is not" {
+	need_cgroup pids
+	need_command python3
+	local first v1
+	start
+	first=$(groups_of "$JOB" | head -n 1)
+	for v1 in $(groups_of "$JOB"); do [ ! -e "$v1/pids.max" ] || break; done
+	[ -e "$v1/tasks" ] || skip "pids is no hierarchy of version 1 here"
+	mkdir "$v1/below"
+	background sleep 1000
+	echo $! >"$v1/below/cgroup.procs"
+	refused "control group below below the job's (pids): process $! in it is not one of the job's"
+	kill $!
+	wait $! || :
+	xcheckpoint -n "$JOB"
+	rmdir "$v1/below"
+	echo "$(main_of)" >"${v1%/xos/*}/cgroup.procs"
+	refused "thread $(main_of) is not in the job's control group (pids)"
+	echo "$(main_of)" >"$v1/cgroup.procs"
+	mkdir "$first/xos"
+	mkdir "$first/xos/other"
+	refused "control group xos/other below the job's"
+	rmdir "$first/xos/other"
+	rmdir "$first/xos"
+	clean xcheckpoint -k -q "$JOB"
+	clean xrestart -d -q "$JOB" >/dev/null
+	ends_right
+}
+
+@test "a frozen group with processes is told at once; an empty one comes back frozen" {
+	need_v2
+	start
+	mkdir "$(v2)/cold"
+	echo 1 >"$(v2)/cold/cgroup.freeze"
+	clean xcheckpoint -k -q "$JOB"
+	clean xrestart -d -q "$JOB" >/dev/null
+	[ "$(cat "$(v2)/cold/cgroup.freeze")" = 1 ]
+	background sleep 1000
+	echo $! >"$(v2)/cold/cgroup.procs"
+	run clean xcheckpoint "$JOB"
+	status_is 4
+	[[ "$output" == *"control group cold below that of job $JOB is frozen"* ]]
+	goes_on
+	xcgkill -q "$JOB"
+	no_groups_at_all
+}
+
+@test "xcgkill ends what a freezer of version 1 holds" {
+	need_cgroup freezer
+	grep -q ' cgroup .*freezer' /proc/mounts || skip "the freezer is no hierarchy of version 1 here"
+	clean xcgexec -d -j "$JOB" -g freezer -- sh -c 'sleep 1000 & wait' >/dev/null
+	local dir=/sys/fs/cgroup/freezer/xos/$JOB pid
+	wait_until test -d "$dir"
+	pid=$(main_of)
+	mkdir "$dir/cold"
+	echo "$pid" >"$dir/cold/cgroup.procs"
+	echo FROZEN >"$dir/cold/freezer.state"
+	run clean xcheckpoint "$JOB"
+	status_is 4
+	[[ "$output" == *"control group cold below that of job $JOB is frozen"* ]]
+	timeout 5 xcgkill -q "$JOB"
+	gone "$pid"
+	no_groups_at_all
+}
+
+@test "device lists: carried; those that deny single devices refused" {
+	need_cgroup devices
+	grep -q ' cgroup .*devices' /proc/mounts || skip "devices is no hierarchy of version 1 here"
+	clean xcgexec -d -j "$JOB" -g devices -o "$JOB.out" -e "$JOB.err" -- sh -c "$COUNTER" "$PWD/$JOB" >/dev/null
+	wait_until grep -qx 3 "$JOB.out"
+	local dir=/sys/fs/cgroup/devices/xos/$JOB
+	mkdir "$dir/some" "$dir/all"
+	echo a >"$dir/some/devices.deny"
+	echo 'c 1:* rw' >"$dir/some/devices.allow"
+	echo 'b 7:0 r' >"$dir/some/devices.allow"
+	mkdir "$dir/some/less"
+	echo 'b 7:0 r' >"$dir/some/less/devices.deny"
+	main_of >"$dir/some/less/cgroup.procs"
+	cat "$dir"/{some,some/less,all}/devices.list >before
+	clean xcheckpoint -k -q "$JOB"
+	clean xrestart -d -q "$JOB" >/dev/null
+	cat "$dir"/{some,some/less,all}/devices.list >after
+	diff before after
+	grep -qx "$(main_of)" "$dir/some/less/cgroup.procs"
+	echo 'c 1:3 w' >"$dir/all/devices.deny"
+	refused "control group all below the job's (devices): it denies some devices, and the kernel does not show which"
+	[ ! -e "$dir/all/xos.probe" ]
+	ends_right
+}
+
+@test "hostile records: refused as a bad image, nothing is made" {
+	need_cgroup
+	local how main
+	nested
+	main=$(main_of)
+	clean xcheckpoint -k -q "$JOB"
+	for how in 's/PATH="a\/b"/PATH="a\/.."/' 's/PATH="a"/PATH=".."/' 's/PATH="a"/PATH="\/"/' 's/PATH="a"/PATH="a\/"/' 's/PATH="a"/PATH="a\\012b"/' \
+		's/PATH="a"/PATH="z"/' 's/PATH="a\/b"/PATH="a\/\/b"/' "s/PATH=\"empty\"/PATH=\"$(printf '%0256d' 0)\"/" "s/PATH=\"empty\"/PATH=\"$(printf 'x%.0s' {1..3000})\"/" \
+		's/ID="1"/ID="2"/' 's/ UID="[0-9]*"//' 's/ UID="0"/ UID="4294967295"/' 's/ MODE="[0-9a-fx]*"/ MODE="0x1000"/' 's/HIERARCHY="[^"]*"/HIERARCHY=""/' \
+		's/MODE="0x1ed"/& FILES="x:1:1"/' 's/MODE="0x1ed"/& FILES="..\/x:1:1:644"/' 's/MODE="0x1ed"/& FILES="x:-1:1:644"/' 's/MODE="0x1ed"/& FILES="x:1:1:99999"/' 's/MODE="0x1ed"/& CONTROL="..\/x"/' \
+		's/TYPE="group" /TYPE="grope" /' 's/FILE="[^"]*"/FILE="..\/..\/cgroup.procs"/' 's/FILE="[^"]*"/FILE="cgroup.procs"/' 's/FILE="[^"]*"/FILE="memory.force_empty"/'; do
+		edit "$(image 1)" other.tar groups "$how" || { echo "nothing changed by $how"; false; }
+		run clean xrestart -d -i other.tar
+		status_is 6 || { echo "after $how"; false; }
+		no_groups_at_all
+	done
+	for how in 's/(TYPE="in_group" GROUP=").*/\10"/' 's/(TYPE="in_group" GROUP=").*/\165000"/' 's/(TYPE="in_group" GROUP=".*")/\1\n\1/'; do
+		edit "$(image 1)" other.tar "task_$main" "$how"
+		run clean xrestart -d -i other.tar
+		status_is 6 || { echo "after $how"; false; }
+	done
+	if [ -n "$(v2_mount)" ]; then
+		edit "$(image 1)" other.tar groups 's/^(TYPE="group" .* HIERARCHY="v2" PATH="a" .*)$/\1\nTYPE="group_setting" FILE="cgroup.freeze" VALUE="1"/'
+		run clean xrestart -d -i other.tar
+		status_is 6
+		[[ "$output" == *"control group a/b is frozen"* ]]
+	fi
+	no_groups_at_all
 }
