@@ -1,20 +1,19 @@
 /* fd_tty: pseudo terminals whose master is in the job, pty(7), ioctl_tty(2).
  *
- * Records: TYPE="pty_master" ... INDEX= TERMIOS= ROWS= COLS= XPIXEL= YPIXEL= [PACKET LOCKED HANGUP="1"] UID= GID= MODE=
- *          [SESSION=pid FOREGROUND=pgid] [OUTPUT=hex: written to the slave, not yet read from the master]
- *          TYPE="pty_slave" ... MASTER=id [EXCLUSIVE="1"]
+ * Records: TYPE="pty_master" ... INDEX= TERMIOS= ROWS= COLS= XPIXEL= YPIXEL= [PACKET LOCKED EXCLUSIVE HANGUP="1"] UID= GID=
+ *          MODE= [FIXED=settings that are locked] [SESSION=pid FOREGROUND=pgid] [what is on its way: tty_queue.c]
+ *          TYPE="pty_slave" ... MASTER=id [EXCLUSIVE="1"], or HUNG_UP="1" and no MASTER: nothing but end of file comes from it
  *
- * The same number N of /dev/pts/N is taken when it is free; else the terminal gets another one. What cannot be seen
- * from outside is lost: an input line that is not complete yet, output stopped by ^S, the status byte of
- * packet mode. Complete input that nobody has read makes the checkpoint fail. */
+ * The same number N of /dev/pts/N is taken when it is free; else the terminal gets another one. */
 #include "res/fd_ops.h"
 #include "res/tty.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
-#include <asm/termbits.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
@@ -23,7 +22,8 @@
 #define TIOCGPTPEER _IO('T', 0x41)
 #endif
 
-enum { PTY_MAX_INDEX = 1 << 20, PTY_MAX_TRIES = 1024, PTY_MAX_OUTPUT = 64 << 10 };
+enum { PTY_MAX_INDEX = 1 << 20, PTY_MAX_TRIES = 1024 };
+enum { ALWAYS_FITS = 3072, LOCKS_LEN = 36 };  /* bytes of complete lines; struct termios */
 
 int tty_dev_index(unsigned ma, unsigned mi)
 {
@@ -48,7 +48,7 @@ struct dfile *tty_find_master(struct dump *d, int index)
 }
 
 /* /dev/tty is whatever terminal it meant when it was opened: TIOCGDEV tells. */
-static int slave_index(const struct dfile *f)
+int tty_slave_index(const struct dfile *f)
 {
 	unsigned dev;
 
@@ -59,10 +59,19 @@ static int slave_index(const struct dfile *f)
 	return tty_dev_index(major(f->st.st_rdev), minor(f->st.st_rdev));
 }
 
+bool tty_hung_up(const struct dfile *f)
+{
+	unsigned ma = major(f->st.st_rdev);
+	struct termios2 t;
+
+	return S_ISCHR(f->st.st_mode) && !(f->flags & O_PATH) && f->lfd >= 0 && (ma == 5 || (ma >= 136 && ma <= 143)) &&
+	       ioctl(f->lfd, TCGETS2, &t) < 0 && errno == EIO;
+}
+
 static struct dfile *slave_of(struct dump *d, int index)
 {
 	for (size_t i = 0; i < d->nfiles; i++)
-		if (slave_index(d->files[i]) == index)
+		if (tty_slave_index(d->files[i]) == index && !tty_hung_up(d->files[i]))
 			return d->files[i];
 	return NULL;
 }
@@ -74,21 +83,54 @@ static bool ptm_match(const struct dfile *f)
 	return tty_master_index(f) >= 0;
 }
 
+static bool polls(int fd, short what)
+{
+	struct pollfd pf = { .fd = fd, .events = what };
+
+	return poll(&pf, 1, 0) == 1 && (pf.revents & what);
+}
+
+/* Settings that are locked, and that we cannot unlock to look into its queue. */
+static bool fixed_for_us(int fd)
+{
+	static const struct termios2 none;
+	struct termios2 t = { 0 };
+
+	return !ioctl(fd, TIOCGLCKTRMIOS, &t) && memcmp(&t, &none, sizeof t) && ioctl(fd, TIOCSLCKTRMIOS, &t);
+}
+
+static void queues_check(struct dump *d, struct dfile *f, struct dfile *slave, int n)
+{
+	struct termios2 t;
+	int pending = 0, packet = 0;
+
+	if (ioctl(f->lfd, TCGETS2, &t) || ioctl(f->lfd, TIOCGPKT, &packet))
+		return;
+	if (packet && polls(f->lfd, POLLPRI))
+		refuse_for_now(d, f->p, "fd %d: terminal /dev/pts/%d has a status of packet mode that was not read yet", f->fd, n);
+	if (!slave && !polls(f->lfd, POLLHUP))
+		refuse_for_now(d, f->p, "fd %d: nobody has opened terminal /dev/pts/%d yet: what was written to it cannot be seen",
+			       f->fd, n);
+	if (slave && slave->lfd >= 0 && !ioctl(slave->lfd, FIONREAD, &pending) && pending >= ALWAYS_FITS)
+		refuse_for_now(d, f->p, "fd %d: terminal /dev/pts/%d has %d bytes of input that were not read yet: %d can be saved",
+			       f->fd, n, pending, ALWAYS_FITS - 1);
+	if ((t.c_lflag & (ICANON | ECHO | ECHOPRT)) == (ICANON | ECHO | ECHOPRT))
+		refuse(d, f->p, "fd %d: terminal /dev/pts/%d with the setting echoprt is not supported", f->fd, n);
+	if (fixed_for_us(f->lfd))
+		refuse(d, f->p, "fd %d: terminal /dev/pts/%d has locked settings (to be unlocked only with CAP_SYS_ADMIN)", f->fd, n);
+}
+
 static int ptm_check(struct dump *d, struct dfile *f, struct err *e)
 {
-	int n = tty_master_index(f), ldisc = 0, pending = 0;
+	int n = tty_master_index(f), ldisc = 0;
 	struct dfile *slave = slave_of(d, n);
 	pid_t sid;
 
-	if (!ioctl(f->lfd, TIOCGETD, &ldisc) && ldisc)
-		refuse(d, f->p, "fd %d: line discipline %d of terminal /dev/pts/%d is not supported", f->fd, ldisc, n);
+	if ((!ioctl(f->lfd, TIOCGETD, &ldisc) && ldisc) || (slave && !ioctl(slave->lfd, TIOCGETD, &ldisc) && ldisc))
+		return refuse(d, f->p, "fd %d: line discipline %d of terminal /dev/pts/%d is not supported", f->fd, ldisc, n);
 	if (!ioctl(f->lfd, TIOCGSID, &sid) && sid > 0 && !dump_has_pid(d, sid))
 		refuse(d, f->p, "fd %d: terminal /dev/pts/%d controls session %d, which is not in the job", f->fd, n, sid);
-	if (slave && slave->lfd >= 0 && !ioctl(slave->lfd, FIONREAD, &pending) && pending > 0)
-		refuse_for_now(d, f->p, "fd %d: terminal /dev/pts/%d has %d bytes of input that were not read yet", f->fd, n, pending);
-	if (!slave && !ioctl(f->lfd, FIONREAD, &pending) && pending > 0)
-		refuse_for_now(d, f->p, "fd %d: terminal /dev/pts/%d has %d bytes of output that were not read yet", f->fd, n,
-		       pending);
+	queues_check(d, f, slave, n);
 	return 0;
 }
 
@@ -119,33 +161,28 @@ static void flag_dump(struct dump *d, int fd, unsigned long req, const char *key
 		rec_put_u64(&d->files_out, key, 1);
 }
 
-static int output_dump(struct dump *d, struct dfile *f, struct dfile *slave, struct err *e)
+static void fixed_dump(struct dump *d, int fd)
 {
-	AUTO_BUF struct buf out = BUF_INIT;
-	const char *why;
-	int pending = 0;
+	static const struct termios2 none;
+	struct termios2 t = { 0 };
 
-	if (!slave || slave->lfd < 0 || ioctl(f->lfd, FIONREAD, &pending) || pending <= 0)
-		return 0;
-	if (tty_peek_output(f->lfd, slave->lfd, &out, &why))
-		return err_set(e, EX_CANNOT_CKPT, "terminal: %s", why);
-	if (buf_failed(&out))
-		return err_set(e, EX_FAILED, "out of memory");
-	rec_put_bin(&d->files_out, "OUTPUT", out.p, out.len);
-	return 0;
+	if (!ioctl(fd, TIOCGLCKTRMIOS, &t) && memcmp(&t, &none, sizeof t))
+		rec_put_bin(&d->files_out, "FIXED", &t, LOCKS_LEN);
 }
 
 static int ptm_dump(struct dump *d, struct dfile *f, struct err *e)
 {
 	struct buf *b = &d->files_out;
+	const struct tty_queue *q = tty_queue_of(d, f, e);
 	int n = tty_master_index(f);
 	struct dfile *slave = slave_of(d, n);
-	struct pollfd pf = { .fd = f->lfd };
 	struct termios2 t = { 0 };
 	struct winsize w = { 0 };
 	struct stat st = f->st;
 	char path[96];
 
+	if (!q)
+		return -1;
 	if (ioctl(f->lfd, TCGETS2, &t) || ioctl(f->lfd, TIOCGWINSZ, &w))
 		return err_sys(e, "cannot read the settings of the terminal");
 	rec_put_u64(b, "INDEX", (uint64_t)n);
@@ -156,7 +193,9 @@ static int ptm_dump(struct dump *d, struct dfile *f, struct err *e)
 	rec_put_u64(b, "YPIXEL", w.ws_ypixel);
 	flag_dump(d, f->lfd, TIOCGPKT, "PACKET");
 	flag_dump(d, f->lfd, TIOCGPTLCK, "LOCKED");
-	if (poll(&pf, 1, 0) == 1 && (pf.revents & POLLHUP))
+	flag_dump(d, f->lfd, TIOCGEXCL, "EXCLUSIVE");
+	fixed_dump(d, f->lfd);
+	if (polls(f->lfd, POLLHUP))
 		rec_put_u64(b, "HANGUP", 1);
 	/* Owner and mode are those of the node of the slave. */
 	snprintf(path, sizeof path, "/proc/%d/root/dev/pts/%d", f->p->pid, n);
@@ -168,33 +207,36 @@ static int ptm_dump(struct dump *d, struct dfile *f, struct err *e)
 	rec_put_i64(b, "GID", (int)st.st_gid);
 	rec_put_hex(b, "MODE", st.st_mode & 0777);
 	session_dump(d, f);
-	return output_dump(d, f, slave, e);
+	tty_queue_encode(b, q);
+	return 0;
 }
 
 /* ---- slave ---- */
 
 static bool pts_match(const struct dfile *f)
 {
-	return slave_index(f) >= 0;
+	return tty_slave_index(f) >= 0 || tty_hung_up(f);
 }
 
 static int pts_check(struct dump *d, struct dfile *f, struct err *e)
 {
-	struct termios2 t;
+	bool dead = tty_hung_up(f);
 
-	if (!tty_find_master(d, slave_index(f))) {
-		f->ops = &fd_ext_ops;
-		return f->ops->check ? f->ops->check(d, f, e) : 0;
-	}
-	if (f->lfd < 0 || ioctl(f->lfd, TCGETS2, &t))
-		return refuse(d, f->p, "fd %d: terminal %s was hung up", f->fd, f->link);
-	return 0;
+	/* As stdin, stdout or stderr a dead one is replaced like one that lives. */
+	if (dead ? !f->std : tty_find_master(d, tty_slave_index(f)) != NULL)
+		return f->lfd < 0 ? refuse(d, f->p, "fd %d: terminal %s cannot be looked at", f->fd, f->link) : 0;
+	f->ops = &fd_ext_ops;
+	return f->ops->check ? f->ops->check(d, f, e) : 0;
 }
 
 static int pts_dump(struct dump *d, struct dfile *f, struct err *e)
 {
-	struct dfile *m = tty_find_master(d, slave_index(f));
+	struct dfile *m = tty_find_master(d, tty_slave_index(f));
 
+	if (tty_hung_up(f)) {
+		rec_put_u64(&d->files_out, "HUNG_UP", 1);
+		return 0;
+	}
 	if (!m)
 		return err_set(e, EX_FAILED, "terminal %s has lost its master", f->link);
 	rec_put_u64(&d->files_out, "MASTER", m->id);
@@ -240,25 +282,22 @@ static int settings_restore(struct rfile *f, struct err *e)
 {
 	static const char *const size_keys[] = { "ROWS", "COLS", "XPIXEL", "YPIXEL" };
 	struct termios2 t;
-	uint64_t v[4], packet;
+	uint64_t v[4];
 	size_t n;
-	int on;
 
-	if (rec_bin(&f->rec, "TERMIOS", &t, sizeof t, sizeof t, &n, e) ||
-	    rec_u64_or(&f->rec, "PACKET", 1, 0, &packet, e))
+	if (rec_bin(&f->rec, "TERMIOS", &t, sizeof t, sizeof t, &n, e))
 		return -1;
 	for (int i = 0; i < 4; i++)
 		if (rec_u64(&f->rec, size_keys[i], UINT16_MAX, &v[i], e))
 			return -1;
 	struct winsize w = { (unsigned short)v[0], (unsigned short)v[1], (unsigned short)v[2], (unsigned short)v[3] };
-	on = (int)packet;
-	if (ioctl(f->fd, TCSETS2, &t) || ioctl(f->fd, TIOCSWINSZ, &w) || ioctl(f->fd, TIOCPKT, &on))
+	if (ioctl(f->fd, TCSETS2, &t) || ioctl(f->fd, TIOCSWINSZ, &w))
 		return err_sys(e, "cannot give a terminal its settings");
 	return 0;
 }
 
 /* O_CLOEXEC afterwards: TIOCGPTPEER would keep it as a flag of the description, for everybody who has it. */
-static int peer(int master, int flags)
+int tty_peer(int master, int flags)
 {
 	int fd = ioctl(master, TIOCGPTPEER, flags | O_NOCTTY);
 
@@ -290,6 +329,7 @@ static int node_restore(struct rfile *f, int slave, struct err *e)
 static int ptm_open(struct restore *r, struct rfile *f, struct err *e)
 {
 	AUTO_FD int slave = -1;
+	struct tty_queue *q;
 	uint64_t want, hangup;
 	unsigned got;
 	int off = 0;
@@ -297,6 +337,11 @@ static int ptm_open(struct restore *r, struct rfile *f, struct err *e)
 	if (f->fd >= 0)
 		return 0; /* a slave needed it earlier */
 	if (rec_u64(&f->rec, "INDEX", PTY_MAX_INDEX, &want, e) || rec_u64_or(&f->rec, "HANGUP", 1, 0, &hangup, e))
+		return -1;
+	q = f->priv = calloc(1, sizeof *q);
+	if (!q)
+		return err_set(e, EX_FAILED, "out of memory");
+	if (tty_queue_decode(&f->rec, q, e))
 		return -1;
 	f->fd = open_index((int)want, e);
 	if (f->fd < 0)
@@ -308,7 +353,7 @@ static int ptm_open(struct restore *r, struct rfile *f, struct err *e)
 	/* Opened and closed once, the slave counts as hung up for the reader of the master; never opened, as not
 	 * there yet: then it must not be touched. */
 	if (hangup) {
-		slave = peer(f->fd, O_RDWR);
+		slave = tty_peer(f->fd, O_RDWR);
 		if (slave < 0 || node_restore(f, slave, e))
 			return slave < 0 ? err_sys(e, "cannot open the slave of a terminal") : -1;
 	}
@@ -329,48 +374,84 @@ static struct rfile *master_of(struct restore *r, const struct rfile *f, struct 
 	return NULL;
 }
 
+/* Who closes the master hangs up the slave, for ever. */
+static int hung_up_open(struct rfile *f, uint64_t flags, struct err *e)
+{
+	AUTO_FD int m = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	int off = 0;
+
+	if (m < 0 || ioctl(m, TIOCSPTLCK, &off) || (f->fd = tty_peer(m, (int)flags & (O_ACCMODE | O_NONBLOCK))) < 0)
+		return err_sys(e, "cannot make a pseudo terminal (/dev/ptmx)");
+	return fd_set_flags(f->fd, &f->rec, e);
+}
+
 static int pts_open(struct restore *r, struct rfile *f, struct err *e)
 {
-	struct rfile *m = master_of(r, f, e);
-	uint64_t flags;
+	uint64_t flags, dead;
+	struct rfile *m;
 
-	if (!m || rec_u64(&f->rec, "FLAGS", UINT32_MAX, &flags, e) || ptm_open(r, m, e))
+	if (rec_u64(&f->rec, "FLAGS", UINT32_MAX, &flags, e) || rec_u64_or(&f->rec, "HUNG_UP", 1, 0, &dead, e))
 		return -1;
-	f->fd = peer(m->fd, (int)flags & (O_ACCMODE | O_NONBLOCK));
+	if (dead)
+		return hung_up_open(f, flags, e);
+	m = master_of(r, f, e);
+	if (!m || ptm_open(r, m, e))
+		return -1;
+	f->fd = tty_peer(m->fd, (int)flags & (O_ACCMODE | O_NONBLOCK));
 	if (f->fd < 0)
 		return err_sys(e, "cannot open the slave of a terminal");
 	return node_restore(m, f->fd, e) || fd_set_flags(f->fd, &f->rec, e) ? -1 : 0;
 }
 
+/* What is on its way. Once, before the slave may become exclusive. */
+static int fill(struct rfile *f, struct err *e)
+{
+	AUTO_FREE struct tty_queue *q = f->priv;
+	AUTO_FD int slave = -1;
+	struct tty_pair p = { .m = f->fd };
+	size_t n;
+
+	f->priv = NULL;
+	if (!q || !tty_queue_any(q))
+		return 0;
+	if (rec_bin(&f->rec, "TERMIOS", &p.job, sizeof p.job, sizeof p.job, &n, e))
+		return -1;
+	p.s = slave = tty_peer(f->fd, O_RDWR | O_NONBLOCK);
+	return slave < 0 || tty_put(&p, q) ? err_sys(e, "cannot put back what waited in a terminal") : 0;
+}
+
 static int ptm_late(struct restore *r, struct rfile *f, struct err *e)
 {
-	AUTO_FREE char *out = NULL;
-	AUTO_FD int slave = -1;
-	uint64_t locked;
-	size_t n = 0;
+	struct termios2 fixed = { 0 };
+	uint64_t locked, packet, exclusive;
+	size_t n;
 	int on = 1;
 
-	if (rec_find(&f->rec, "OUTPUT")) {
-		out = malloc(PTY_MAX_OUTPUT);
-		if (!out)
-			return err_set(e, EX_FAILED, "out of memory");
-		if (rec_bin(&f->rec, "OUTPUT", out, 0, PTY_MAX_OUTPUT, &n, e))
-			return -1;
-		slave = peer(f->fd, O_RDWR | O_NONBLOCK);
-		if (slave < 0 || tty_put_output(slave, out, n))
-			return err_sys(e, "cannot put back the output of a terminal");
-	}
-	if (rec_u64_or(&f->rec, "LOCKED", 1, 0, &locked, e))
+	if (fill(f, e) || rec_u64_or(&f->rec, "LOCKED", 1, 0, &locked, e) || rec_u64_or(&f->rec, "PACKET", 1, 0, &packet, e) ||
+	    rec_u64_or(&f->rec, "EXCLUSIVE", 1, 0, &exclusive, e))
 		return -1;
-	return locked && ioctl(f->fd, TIOCSPTLCK, &on) ? err_sys(e, "cannot lock a terminal") : 0;
+	if (rec_find(&f->rec, "FIXED")) {
+		if (rec_bin(&f->rec, "FIXED", &fixed, LOCKS_LEN, LOCKS_LEN, &n, e))
+			return -1;
+		if (ioctl(f->fd, TIOCSLCKTRMIOS, &fixed))
+			return err_sys(e, "cannot lock the settings of a terminal");
+	}
+	if ((locked && ioctl(f->fd, TIOCSPTLCK, &on)) || (packet && ioctl(f->fd, TIOCPKT, &on)) || (exclusive && ioctl(f->fd, TIOCEXCL)))
+		return err_sys(e, "cannot lock a terminal, or set packet mode");
+	return 0;
 }
 
 /* When everybody has opened it: an exclusive terminal cannot be opened again. */
 static int pts_late(struct restore *r, struct rfile *f, struct err *e)
 {
-	if (rec_find(&f->rec, "EXCLUSIVE") && ioctl(f->fd, TIOCEXCL))
-		return err_sys(e, "cannot make a terminal exclusive");
-	return 0;
+	struct rfile *m;
+
+	if (!rec_find(&f->rec, "EXCLUSIVE") || rec_find(&f->rec, "HUNG_UP"))
+		return 0;
+	m = master_of(r, f, e);
+	if (!m || fill(m, e))
+		return -1;
+	return ioctl(f->fd, TIOCEXCL) ? err_sys(e, "cannot make a terminal exclusive") : 0;
 }
 
 const struct fd_ops fd_ptm_ops = {

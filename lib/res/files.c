@@ -14,6 +14,7 @@
 #include "res/fd_ops.h"
 #include "res/fd_reg.h"
 #include "res/fd_tcp.h"
+#include "res/tty.h"
 #include "res/fd_unix.h"
 #include "res/ns_obj.h"
 
@@ -431,6 +432,7 @@ void files_free(struct dump *d)
 {
 	unix_world_free(d);
 	tcp_world_free(d);
+	tty_world_free(d);
 	tdestroy(d->descriptions, leave);
 	for (size_t i = 0; i < d->nfiles; i++)
 		free_file(d->files[i]);

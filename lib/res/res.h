@@ -117,6 +117,7 @@ struct dump {
 	struct dump_keys *keys;        /* those met so far: keyring.c */
 	struct unix_world *unixs;      /* what is known of unix sockets: fd_unix.c */
 	struct tcp_world *tcp;         /* of TCP sockets: fd_tcp.c */
+	struct tty_world *ttys;        /* what waits in terminals: tty_guard.c */
 	int attempt;                   /* from 1; more: only passing reasons prevented those before */
 	const char *identifier;        /* of the job */
 	bool kills;                    /* it will be killed when it is saved */
