@@ -92,8 +92,9 @@ static unsigned long flags_of(const char *path)
 
 static int own_proc(bool own_ipc, struct err *e)
 {
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL))
-		return err_sys(e, "cannot make mounts private");
+	/* What is mounted on the machine later comes here, too, as it came to the job before. */
+	if (mount(NULL, "/", NULL, MS_REC | MS_SLAVE, NULL))
+		return err_sys(e, "cannot take the mounts from the rest of the machine");
 	if (own_ipc)
 		own_mqueue();
 	if (mount("proc", "/proc", "proc", flags_of("/proc"), NULL)) {

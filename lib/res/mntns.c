@@ -119,6 +119,8 @@ static void put_mount(const struct mplan *pl, uint32_t id, size_t i, struct buf 
 	rec_put_str(out, "DEVNAME", m->source);
 	if (v->file)
 		rec_put_u64(out, "FILE", 1);
+	if (v->copy)
+		rec_put_u64(out, "COPY", 1);
 	if (v->hidden)
 		rec_put_u64(out, "HIDDEN", 1);
 	if (v->rec)

@@ -5,10 +5,11 @@
  *
  *   TYPE="mount_sb" NS= SB=n FSTYPE= DEVNAME= SUPER="rw,size=..." [CONTENT=raw member] [LAYERS="host"|"ns"] [LATE=1]
  *   TYPE="mount_socket" NS= SB=n PATH= MODE= UID= GID= ATIME= MTIME=     a socket's name in it, which a tar cannot hold
- *   TYPE="mount" NS= ID=n PARENT=n POINT= OPTIONS="ro,nosuid,..." (SOURCE= [FILE=1] [HIDDEN=1] | SB=n) ROOT= FSTYPE= DEVNAME=
+ *   TYPE="mount" NS= ID=n PARENT=n POINT= OPTIONS="ro,nosuid,..." (SOURCE= [FILE=1] [COPY=1] [HIDDEN=1] | SB=n) ROOT= FSTYPE= DEVNAME=
  *                [REC=1] [GROUP=n] [MASTER=n|"host"] [UNBINDABLE=1]
  *
- * SOURCE: a path where the job was started. HIDDEN: that path shows another mount on top of it; it comes with a recursive copy of its parent (REC). */
+ * SOURCE: a path where the job was started. COPY: it was mounted there in the same way, so this is a copy of it and no bind that somebody made: when it is
+ * not mounted there any more, a copy that followed the machine (MASTER="host") would have gone as well. HIDDEN: that path shows another mount on top of it; it comes with a recursive copy of its parent (REC). */
 #ifndef XOS_MNTNS_INT_H
 #define XOS_MNTNS_INT_H
 
@@ -51,7 +52,7 @@ struct mplan1 {
 	enum mkind kind;
 	size_t host;                   /* MK_BIND: index of the machine's mount */
 	char source[PATH_MAX];
-	bool file, hidden, rec, master_host;
+	bool file, copy, hidden, rec, master_host;
 	unsigned group, master;        /* in the job, from 1 */
 	size_t sb;                     /* MK_SB */
 	bool dump;                     /* the content below its root is saved through it */
@@ -105,9 +106,10 @@ struct rmount {
 	size_t parent;                 /* index, MNTNS_NONE */
 	const char *point, *source, *root, *type, *devname;
 	unsigned long flags;
-	bool file, hidden, recursive, unbindable, master_host, late;
+	bool file, copy, hidden, recursive, unbindable, master_host, late;
 	size_t sb;                     /* index, MNTNS_NONE */
 	uint64_t group, master;
+	bool gone;                     /* no longer on this machine, and need not be */
 	int id, on;                    /* the mount's, and of that which it is mounted on, once it is made; 0 before */
 };
 struct rmtab {
@@ -118,6 +120,8 @@ struct rmtab {
 };
 int rmtab_parse(struct rmtab *t, struct restore *r, const struct rec_list *list, uint32_t id, struct err *e);
 void rmtab_free(struct rmtab *t);
+/* A copy of what the machine had mounted: may it be missing? */
+bool rmount_may_go(const struct rmtab *t, const struct rmount *m);
 
 /* ---- mntns_make.c: in the namespace that is being built ---- */
 int rmtab_make(struct rmtab *t, bool late, struct err *e);   /* all mounts that are (not) late */

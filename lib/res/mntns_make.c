@@ -178,6 +178,24 @@ static int settle_adopted(const struct rmount *m, struct err *e)
 	return !m->master_host && by_fd(fd, MS_PRIVATE) ? err_sys(e, "mount %s: cannot make it private", m->point) : 0;
 }
 
+/* A copy of what this machine no longer has mounted. */
+static bool has_gone(struct rmtab *t, struct rmount *m)
+{
+	AUTO_FD int old = -1, fd = -1;
+	char path[PATH_MAX];
+	bool root;
+	int id;
+
+	if (!rmount_may_go(t, m) || restore_path(t->r, m->source, path, NULL))
+		return false;
+	old = open(MNTNS_OLD, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	fd = sys_open_in(old, path, O_PATH | O_NOFOLLOW, RESOLVE_IN_ROOT_);
+	if (!m->hidden && !t->v[m->parent].gone && fd >= 0 && !sys_mount_id(fd, &id, &root, NULL) && root)
+		return false;
+	log_verbose("mount %s: not mounted on this machine, left away", m->point);
+	return m->gone = true;
+}
+
 static int make_one(struct rmtab *t, size_t i, struct err *e)
 {
 	struct rmount *m = &t->v[i];
@@ -185,6 +203,10 @@ static int make_one(struct rmtab *t, size_t i, struct err *e)
 	bool whole = false, root;
 	int id;
 
+	if (has_gone(t, m))
+		return 0;
+	if (m->parent != MNTNS_NONE && t->v[m->parent].gone)
+		return err_set(e, EX_MISFIT, "mount %s: %s, which it is on, is not mounted on this machine", m->point, t->v[m->parent].point);
 	if (m->sb != MNTNS_NONE && !t->sb[m->sb].made && mnt_sb_make(t, m->sb, e))
 		return -1;
 	if (m->hidden)
@@ -208,7 +230,7 @@ static int make_one(struct rmtab *t, size_t i, struct err *e)
 int rmtab_make(struct rmtab *t, bool late, struct err *e)
 {
 	for (size_t i = 0; i < t->n; i++) {
-		if (t->v[i].late != late && !(t->v[i].late && t->v[i].id))
+		if (t->v[i].gone || (t->v[i].late != late && !(t->v[i].late && t->v[i].id)))
 			continue;
 		if (t->v[i].id ? settle_adopted(&t->v[i], e) : make_one(t, i, e))
 			return -1;
@@ -225,7 +247,7 @@ int rmtab_note(const struct rmtab *t, struct err *e)
 	AUTO_FD int fd = open(IDS, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
 	for (size_t i = 0; i < t->n; i++)
-		buf_printf(&b, "%d %d\n", t->v[i].id, t->v[i].on);
+		buf_printf(&b, "%d %d %d\n", t->v[i].id, t->v[i].on, t->v[i].gone);
 	return fd < 0 || buf_failed(&b) || write(fd, b.p, b.len) != (ssize_t)b.len ? err_sys(e, "cannot note what was mounted") : 0;
 }
 
@@ -238,8 +260,11 @@ int rmtab_find(struct rmtab *t, struct err *e)
 		return err_sys(e, "cannot read what was mounted");
 	l = buf_str(&b);
 	for (size_t i = 0; i < t->n; i++) {
-		if (sscanf(l, "%d %d", &t->v[i].id, &t->v[i].on) != 2 || !(l = strchr(l, '\n')))
+		int gone;
+
+		if (sscanf(l, "%d %d %d", &t->v[i].id, &t->v[i].on, &gone) != 3 || !(l = strchr(l, '\n')))
 			return err_set(e, EX_FAILED, "cannot read what was mounted");
+		t->v[i].gone = gone;
 		l++;
 	}
 	for (size_t k = 0; k < t->nsb; k++) {
@@ -372,11 +397,11 @@ int rmtab_compare(struct rmtab *t, bool all, struct err *e)
 		const char *word;
 		unsigned long flags;
 
-		if (m->late && !all)
+		if ((m->late && !all) || m->gone)
 			continue;
 		if (!x || !new_point(x) || strcmp(new_point(x), m->point) || (m->parent != MNTNS_NONE && x->parent != m->on))
 			rc = err_set(e, EX_MISFIT, "mount %s: is not where it was", m->point);
-		else if (strcmp(x->type, m->type) && m->sb != MNTNS_NONE)
+		else if (strcmp(x->type, m->type) && !t->r->o->accept_changed)
 			rc = err_set(e, EX_MISFIT, "mount %s: is of type %s, was %s", m->point, x->type, m->type);
 		else if (mnt_flags(x->opts, &flags, &word) || (flags != m->flags && !covered_proc(t, i)))
 			rc = err_set(e, EX_MISFIT, "mount %s: its options are %s, as this machine allows no others", m->point, x->opts);

@@ -109,6 +109,7 @@ static int host_bind(struct dump *d, const struct dproc *p, struct mplan *pl, si
 	*yes = true;
 	if (h != MNTNS_NONE) {
 		v->host = h;
+		v->copy = true;
 		strcpy(v->source, pl->host.v[h].point);
 		v->hidden = !shown(pl, &pl->host.v[h], v->source, &mode);
 	} else if (!anywhere(pl, i, v, &mode)) {

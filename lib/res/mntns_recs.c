@@ -1,8 +1,8 @@
 /* mntns_recs: the records of a mount namespace on restart. An image is not trusted: what is not exactly of a form that mntns.c writes is refused. */
 #include "res/mntns_int.h"
-#include "res/proc_ops.h"
+#include "common/cleanup.h"
 
-#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -93,7 +93,7 @@ static int place_parse(struct rmtab *t, struct rmount *m, const struct rec *rec,
 
 	if (rec_u64(rec, "ID", MNTNS_MAX_MOUNTS, &id, e) || rec_u64(rec, "PARENT", MNTNS_MAX_MOUNTS, &parent, e) ||
 	    rec_u64_or(rec, "SB", MNTNS_MAX_MOUNTS, 0, &sb, e) || rec_u64_or(rec, "GROUP", MNTNS_MAX_MOUNTS, 0, &m->group, e) ||
-	    path_field(rec, "POINT", &m->point, e) || path_field(rec, "ROOT", &m->root, e) || rec_str(rec, "OPTIONS", &opts, e) ||
+	    path_field(rec, "POINT", &m->point, e) || rec_str(rec, "ROOT", &m->root, e) || rec_str(rec, "OPTIONS", &opts, e) ||
 	    rec_str(rec, "FSTYPE", &m->type, e) || rec_str(rec, "DEVNAME", &m->devname, e))
 		return -1;
 	if (id != t->n + 1 || parent >= id || !parent != !t->n)
@@ -108,10 +108,13 @@ static int place_parse(struct rmtab *t, struct rmount *m, const struct rec *rec,
 	if (sb > t->nsb)
 		return err_set(e, EX_BAD_IMAGE, "line %zu: SB names no file system before it", rec->line);
 	m->sb = sb ? sb - 1 : MNTNS_NONE;
+	if (sb && path_field(rec, "ROOT", &m->root, e))
+		return -1;
 	m->master_host = master && !strcmp(master, "host");
 	if (master && !m->master_host && rec_u64(rec, "MASTER", MNTNS_MAX_MOUNTS, &m->master, e))
 		return -1;
 	m->hidden = flag_field(rec, "HIDDEN");
+	m->copy = flag_field(rec, "COPY") && parent && !sb;
 	m->recursive = flag_field(rec, "REC");
 	m->file = flag_field(rec, "FILE");
 	m->unbindable = flag_field(rec, "UNBINDABLE");
@@ -193,27 +196,48 @@ void rmtab_free(struct rmtab *t)
 	free(t->sb);
 }
 
+bool rmount_may_go(const struct rmtab *t, const struct rmount *m)
+{
+	return m->copy && (m->master_host || t->r->o->accept_changed);
+}
+
+static int missing(const struct rmtab *t, const struct rmount *m, const char *path, struct err *e)
+{
+	if (rmount_may_go(t, m))
+		return 0;
+	if (m->copy)
+		err_set(e, EX_MISFIT, "mount %s: nothing is mounted at %s", m->point, path);
+	else
+		err_set(e, EX_MISFIT, "mount %s: %s: %s", m->point, path, strerror(errno));
+	err_hint(e, m->copy ? "mount it again, or restart without it by --accept-changed" : "if it lies elsewhere on this node, say so with -L OLD=NEW");
+	return -1;
+}
+
 /* What is bound must be here, and be a directory where it was one. */
 static int sources_here(struct rmtab *t, struct err *e)
 {
 	for (size_t i = 0; i < t->n; i++) {
 		const struct rmount *m = &t->v[i];
 		char path[PATH_MAX];
-		struct stat st;
+		AUTO_FD int fd = -1;
+		bool root;
+		mode_t mode;
+		int id;
 
 		if (m->sb != MNTNS_NONE || m->hidden)
 			continue;
 		if (restore_path(t->r, m->source, path, e))
 			return -1;
-		errno = 0;
-		if (stat(path, &st) && errno != EACCES) {
-			err_sys(e, "mount %s: %s", m->point, path);
-			if (e)
-				e->code = EX_MISFIT;
-			err_hint(e, "if it lies elsewhere on this node, say so with -L OLD=NEW");
-			return -1;
+		fd = open(path, O_PATH | O_CLOEXEC);
+		/* A user may have been given what he cannot reach himself: it comes with a copy of what is above it. */
+		if (fd < 0 && errno == EACCES)
+			continue;
+		if (fd < 0 || sys_mount_id(fd, &id, &root, &mode) || (m->copy && !root)) {
+			if (missing(t, m, path, e))
+				return -1;
+			continue;
 		}
-		if (!errno && !S_ISDIR(st.st_mode) != m->file)
+		if (!S_ISDIR(mode) != m->file)
 			return err_set(e, EX_MISFIT, "mount %s: %s is%s a directory, unlike at the checkpoint", m->point, path, m->file ? "" : " not");
 	}
 	return 0;
