@@ -413,6 +413,29 @@ class Checker:
             self.file(r)
         self.ipc(self.text.get("ipc", []))
         self.groups(self.text.get("groups", []))
+        self.namespaces(self.text.get("namespaces", []))
+
+    def namespaces(self, recs):
+        if recs:
+            self.used.add("namespaces")
+        own, keys = {}, {"OWNER": "user", "UID_MAP": "user", "HOSTNAME": "uts", "MONOTONIC": "time", "PARENT": "pid", "MEMBER": "mnt"}
+        for n, r in recs:
+            where = "namespaces: line %d" % n
+            if r["TYPE"] == "ns":
+                if r["ID"] != str(len(own) + 1) or ("USER" in r and own.get(r["USER"]) != "user"):
+                    self.say(where, "ID or USER")
+                if any((k in r) != (r["KIND"] == kind) for k, kind in keys.items() if k != "PARENT") or ("PARENT" in r and own.get(r["PARENT"]) != "pid"):
+                    self.say(where, "keys of another kind")
+                own[r["ID"]] = r["KIND"]
+            elif r["NS"] not in ("0", str(len(own))) or own.get(str(len(own))) != ("mnt" if r["TYPE"].startswith("mount") else "net"):
+                self.say(where, "%s of another namespace" % r["TYPE"])
+            if "CONTENT" in r:
+                self.raw(r["CONTENT"], None, where)
+        for name, recs in self.text.items():
+            for n, r in recs if name.startswith("task_") or name in ("files", "maps") else []:
+                for k in ("USER", "PID", "NET", "IPC", "UTS", "CGROUP", "TIME", "MNT") if r["TYPE"] == "namespaces" else ("MNT",):
+                    if k in r and own.get(r[k]) != k.lower():
+                        self.say("%s: line %d" % (name, n), "%s names no such namespace" % k)
 
     def groups(self, recs):
         if recs:
