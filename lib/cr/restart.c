@@ -86,7 +86,7 @@ static int prepare(struct restore *r, struct restart_run *run, struct err *e)
 	for (size_t i = 0; i < r->nprocs; i++)
 		if (!r->procs[i]->zombie && !r->procs[i]->helper && mm_parse(r, r->procs[i], e))
 			return -1;
-	if (verify(r, e) || open_files(r, files_open_all, e) || mm_find_room(r, e))
+	if (verify(r, e) || (!r->check_only && member_groups_make(r, e)) || open_files(r, files_open_all, e) || mm_find_room(r, e))
 		return -1;
 	return 0;
 }
@@ -208,14 +208,14 @@ static int make(struct restore *r, struct restart_run *run, struct err *e)
 	r->img_fd = fcntl(image_fd(r->img), F_DUPFD_CLOEXEC, r->fd_base);
 	if (r->img_fd < 0)
 		return err_sys(e, "cannot keep the image open");
-	if (sysv_make(r, e) || mqueue_make(r, e) || shm_make(r, e) || clocks_make(r, e) || member_groups_make(r, e) || fs_prepare(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e) ||
+	if (sysv_make(r, e) || mqueue_make(r, e) || shm_make(r, e) || clocks_make(r, e) || fs_prepare(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e) ||
 	    ns_complete(r, e) || each(r, "restart.namespaces", ns_enter_born, e) ||
 	    pidfd_make(r, e))
 		return -1;
 	if (each(r, "restart.memory", memory, e) || each(r, "restart.files", files_install, e) ||
 	    each(r, "restart.state", state, e) || each(r, "restart.threads", threads_make, e) ||
-	    each(r, "restart.thread_state", threads_restore, e) || each(r, "restart.late", late, e) || files_late(r, e) ||
-	    sysv_finish(r, e) || mqueue_finish(r, e) || member_groups_finish(r, e) || each(r, "restart.finish", threads_finish, e) || tcp_finish(r, e) || each(r, "restart.disarm", disarm, e) ||
+	    each(r, "restart.thread_state", threads_restore, e) || each(r, "restart.late", late, e) || member_groups_finish(r, e) || files_late(r, e) ||
+	    sysv_finish(r, e) || mqueue_finish(r, e) || each(r, "restart.finish", threads_finish, e) || tcp_finish(r, e) || each(r, "restart.disarm", disarm, e) ||
 	    tcp_unlock(r, e))
 		return -1;
 	return 0;

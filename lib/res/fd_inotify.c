@@ -6,6 +6,7 @@
  * file of the job that is the same inode; the handle; a search (fd_inotify_path.c). Watch numbers come back the same. Events that are queued but
  * not read yet cannot be looked at without taking them from the job: then the checkpoint is refused. */
 #include "res/fd_inotify.h"
+#include "res/member_group.h"
 #include "res/fd_ops.h"
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -198,6 +199,8 @@ static int inotify_open(struct restore *r, struct rfile *f, struct err *e)
 		if (watch_path(r, &v[i], path, e))
 			return -1;
 		if (lstat(path, &st)) {
+			if (errno == ENOENT && r->check_only && member_group_to_be(path))
+				continue;
 			err_sys(e, "inotify watch %d: %s", v[i].wd, path);
 			err_hint(e, "if it lies elsewhere on this node, say so with -L OLD=NEW");
 			return -1;

@@ -11,6 +11,7 @@
 #include "res/fd_ops.h"
 #include "res/fd_ext.h"
 #include "res/fd_reg.h"
+#include "res/member_group.h"
 #include "res/mm.h"
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -54,10 +55,24 @@ static bool on_detached_mount(const struct dfile *f)
 	return strncmp(buf_str(&b), want + 1, strlen(want + 1)) && !strstr(buf_str(&b), want);
 }
 
+/* What was written to such a file (a trigger, cgroup-v2.rst) belongs to the descriptor, and is shown nowhere. */
+static bool may_be_trigger(const struct dfile *f)
+{
+	const char *name = strrchr(f->link, '/');
+	size_t n = strlen(name);
+
+	return (f->flags & O_ACCMODE) != O_RDONLY && !(f->flags & O_PATH) &&
+	       (!strncmp(f->link, "/proc/pressure/", 15) || (n > 9 && !strcmp(name + n - 9, ".pressure") && strcmp(name, "/cgroup.pressure") &&
+								!strncmp(f->link, "/sys/fs/cgroup/", 15)));
+}
+
 static int reg_check(struct dump *d, struct dfile *f, struct err *e)
 {
 	char path[PATH_MAX + 64];
 	struct stat st;
+
+	if (may_be_trigger(f))
+		refuse(d, f->p, "fd %d: %s, open for writing: a pressure trigger cannot be seen", f->fd, f->link);
 
 	if (S_ISDIR(f->st.st_mode) && (f->st.st_nlink == 0 || link_deleted(f->link)))
 		return refuse(d, f->p, "fd %d: directory %s was removed", f->fd, f->link);
@@ -221,8 +236,9 @@ static int fit_content(struct restore *r, struct rfile *f, const struct reg_fiel
 		return err_set(e, EX_MISFIT, "%s is not the kind of file that it was", path);
 	if (!S_ISREG(st.st_mode) || (x->flags & O_PATH))
 		return 0;
-	/* Files of proc and sysfs have no size and no meaningful times. */
-	if (!fstatfs(f->fd, &fs) && (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC))
+	/* Files of proc, sysfs and control groups have no size and no meaningful times. */
+	if (!fstatfs(f->fd, &fs) && (fs.f_type == PROC_SUPER_MAGIC || fs.f_type == SYSFS_MAGIC || fs.f_type == CGROUP_SUPER_MAGIC ||
+				     fs.f_type == CGROUP2_SUPER_MAGIC))
 		return 0;
 	if ((uint64_t)st.st_size < x->size && !r->o->accept_changed) {
 		err_set(e, EX_MISFIT, "%s has %lld bytes, it had %llu at the checkpoint", path, (long long)st.st_size,
@@ -292,6 +308,10 @@ static int reg_open(struct restore *r, struct rfile *f, struct err *e)
 		if (to ? (size_t)snprintf(path, sizeof path, "%s", to) >= sizeof path : restore_path(r, x.path, path, e))
 			return to ? err_set(e, EX_FAILED, "substitute path is too long") : -1;
 		f->fd = open(path, flags);
+		if (f->fd < 0 && errno == ENOENT && r->check_only && member_group_to_be(path)) {
+			f->fd = open("/", O_PATH | O_CLOEXEC);
+			return f->fd < 0 ? err_sys(e, "cannot open /") : 0;
+		}
 		if (f->fd < 0) {
 			err_sys(e, "cannot open %s again", path);
 			if (e && e->sys == ENOENT) {

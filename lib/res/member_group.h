@@ -32,7 +32,9 @@ int member_group_seen(struct dump *d, pid_t tid, const char *controllers, size_t
 
 /* ---- restart ---- */
 int member_groups_parse(struct restore *r, struct err *e);  /* after the plan; nothing is made */
-int member_groups_make(struct restore *r, struct err *e);   /* before any process is */
+int member_groups_make(struct restore *r, struct err *e);   /* before any process is made, and files are opened, which may be theirs */
+/* A path that is not there, but may be that of a group or control file that a restart makes. */
+bool member_group_to_be(const char *path);
 /* The directory of the v2 group that p, a process without parent inside, is to be born in; `job`, the one of the job's group (or -1), where it is that.
  * The restorer's own descriptor. */
 int member_groups_birth(struct restore *r, struct rproc *p, int job);

@@ -9,8 +9,10 @@
 #include "common/num.h"
 
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <time.h>
 
 enum { LEAVING_MS = 500 };               /* how long a process that has ended may still count as one of a group */
@@ -400,6 +402,22 @@ int member_groups_finish(struct restore *r, struct err *e)
 			if (finish_one(w, &w->v[i], steps[s], e))
 				return err_prefix(e, "control group %s below the job's (%s)", name_of(&w->v[i]), w->hier[w->v[i].hier].name);
 	return 0;
+}
+
+bool member_group_to_be(const char *path)
+{
+	char dir[PATH_MAX];
+	struct statfs fs;
+	char *slash;
+
+	if (snprintf(dir, sizeof dir, "%s", path) >= (int)sizeof dir)
+		return false;
+	while ((slash = strrchr(dir, '/')) && slash != dir) {
+		*slash = '\0';
+		if (!statfs(dir, &fs))
+			return fs.f_type == CGROUP_SUPER_MAGIC || fs.f_type == CGROUP2_SUPER_MAGIC;
+	}
+	return false;
 }
 
 /* ---- members ---- */

@@ -331,3 +331,84 @@ refused()
 	fi
 	no_groups_at_all
 }
+
+# Which thread is where, and what is open: /proc/PID as the members see it.
+places() { local p t; for p in $(sort -n "$(v2)/dom/cgroup.procs"); do for t in "/proc/$p/task"/*; do echo "$t"; grep "/xos/" "$t/cgroup"; done; readlink "/proc/$p/fd"/*; done; }
+
+@test "a threaded domain: leaders and threads of two processes in groups of their own, control files open and watched" {
+	need_v2
+	need_command python3
+	clean xcgexec -d -j "$JOB" -o out -e err -- python3 -c '
+import ctypes, os, select, sys, threading, time
+u = sys.argv[1] + "/xos/" + os.environ["XOS_JOBID"]
+def put(name, value): open(u + name, "w").write(str(value))
+tids = []
+def thread():
+    tids.append(threading.get_native_id())
+    time.sleep(1000)
+def threads(n):
+    for i in range(n): threading.Thread(target=thread, daemon=True).start()
+    while len(tids) < n: time.sleep(0.01)
+os.makedirs(u + "/dom/t1/t2")
+os.mkdir(u + "/dom/u")
+put("/dom/cgroup.procs", os.getpid())
+for g in "t1", "t1/t2", "u": put("/dom/%s/cgroup.type" % g, "threaded")
+if not os.fork():
+    threads(2)
+    put("/dom/t1/cgroup.threads", os.getpid())
+    put("/dom/u/cgroup.threads", tids[0])
+    open("child", "w")
+    time.sleep(1000)
+threads(3)
+while not os.path.exists("child"): time.sleep(0.01)
+put("/dom/t1/t2/cgroup.threads", os.getpid())
+put("/dom/t1/cgroup.threads", tids[0])
+put("/dom/u/cgroup.threads", tids[1])
+events = os.open(u + "/dom/cgroup.events", os.O_RDONLY)
+keep = [os.open(u + "/dom", os.O_RDONLY | os.O_DIRECTORY), os.open(u + "/dom/u/cgroup.threads", os.O_RDWR)]
+libc = ctypes.CDLL(None)
+watch = libc.inotify_init1(os.O_NONBLOCK)
+libc.inotify_add_watch(watch, (u + "/dom/u").encode(), 0x100)
+open("ready", "w")
+while not os.path.exists("go"): time.sleep(0.02)
+os.mkdir(u + "/dom/u/new")
+poll = select.poll()
+poll.register(watch, select.POLLIN)
+got = poll.poll(5000)
+open("verdict", "w").write("%s %s %s" % (os.pread(events, 100, 0).split()[1].decode(), bool(got), os.pread(keep[1], 100, 0).split() != []))
+time.sleep(1000)' "$(v2_mount)" >/dev/null
+	wait_until test -e ready || { cat err; false; }
+	places >before
+	grep -q '/dom/t1/t2$' before
+	for i in 1 2; do
+		clean xcheckpoint -k -q "$JOB"
+		clean xrestart -c -q "$JOB"
+		clean xrestart -d -q "$JOB" >/dev/null
+		places >after
+		diff before after
+	done
+	touch go
+	wait_until test -s verdict
+	[ "$(cat verdict)" = "1 True True" ]
+}
+
+@test "all controllers of this machine at once" {
+	need_cgroup
+	need_victim v_cgroup
+	local list= c at=$PWD/vc
+	for c in cpu cpuset memory pids blkio freezer devices hugetlb net; do
+		if grep -q " cgroup .*\b${c/net/net_cls}\b" /proc/mounts || grep -qw "${c/blkio/io}" "$(v2_mount)/cgroup.controllers"; then list=$list,$c; fi
+	done
+	clean xcgexec -d -j "$JOB" -g "${list#,}" -- "$XOS_BUILD/victim/v_cgroup" "$at" >/dev/null
+	wait_until there "$at.ready" "$at.fail" "$at.skip"
+	[ -e "$at.ready" ] || { cat "$at".*; false; }
+	for i in 1 2; do
+		clean xcheckpoint -k -q "$JOB"
+		no_groups_at_all
+		clean xrestart -d -q "$JOB" >/dev/null
+	done
+	touch "$at.go"
+	wait_until there "$at.ok" "$at.fail"
+	[ -e "$at.ok" ] || { cat "$at.fail"; false; }
+	wait_until no_groups_at_all
+}
