@@ -192,10 +192,7 @@ static bool get_device(int fd, const struct option *o, unsigned char v[OPTION_SI
 	if (getsockopt(fd, o->level, o->nr, &index, &n))
 		return false;
 	index = o->flags & BIG ? ntohl(index) : index;
-	/* One that has gone sends nothing, as none at all. */
-	if (index && !if_indextoname(index, (char *)v))
-		memset(v, 0, OPTION_SIZE);
-	return true;
+	return !index || if_indextoname(index, (char *)v);
 }
 
 static bool get(int fd, const struct option *o, unsigned char v[OPTION_SIZE])
@@ -241,12 +238,29 @@ bool sockopt_elsewhere(int fd)
 
 /* ---- checkpoint ---- */
 
+/* An interface may go, and the socket keeps its number. */
+static void check_devices(struct dump *d, const struct dfile *f, const char *what)
+{
+	unsigned char v[OPTION_SIZE];
+	uint32_t index;
+	socklen_t n = OPTION_SIZE;
+
+	if (getsockopt(f->lfd, SOL_SOCKET, SO_BINDTODEVICE, v, &n) && errno == ENODEV)
+		refuse(d, f->p, "fd %d: %s: it is bound to an interface that is gone (SO_BINDTODEVICE)", f->fd, what);
+	for (const struct option *o = options; o->name; o++) {
+		n = sizeof index;
+		if ((o->flags & DEVICE) && !getsockopt(f->lfd, o->level, o->nr, &index, &n) && index && !get_device(f->lfd, o, v))
+			refuse(d, f->p, "fd %d: %s: its option %s names an interface that is gone", f->fd, what, o->name);
+	}
+}
+
 int sockopt_check(struct dump *d, const struct dfile *f, const char *what)
 {
 	unsigned char v[64];
 	char ulp[16] = "";
 	socklen_t n = 0;
 
+	check_devices(d, f, what);
 	if (getsockopt(f->lfd, SOL_SOCKET, SO_GET_FILTER, NULL, &n) && errno == EACCES)
 		refuse(d, f->p, "fd %d: %s: an eBPF program filters it", f->fd, what);
 	n = sizeof v;

@@ -239,6 +239,19 @@ for x in s, l: assert x.getsockopt(SOL_SOCKET, SO_BINDTODEVICE, 16) == b"d0\0"'
 	works
 }
 
+@test "sockets of an interface that is gone already are refused by name" {
+	job 's = socket(AF_INET, SOCK_DGRAM); s.bind(("", 4001)); s.setsockopt(SOL_SOCKET, SO_BINDTODEVICE, b"d0"); t = socket(AF_INET6, SOCK_DGRAM)
+t.setsockopt(IPPROTO_IPV6, 17, scope); t.setsockopt(IPPROTO_IPV6, 76, struct.pack("!i", scope)); wait()'
+	ip -n "$NETNS" link del d0
+	run --separate-stderr within xcheckpoint "$JOB"
+	status_is 5
+	[[ "$stderr" =~ "pid "[0-9]+": fd 3: UDP socket 0.0.0.0:4001: it is bound to an interface that is gone (SO_BINDTODEVICE)" ]]
+	[[ "$stderr" =~ "pid "[0-9]+": fd 4: UDP socket "[^\n]*": its option IPV6.MULTICAST_IF names an interface that is gone" ]]
+	[[ "$stderr" =~ "pid "[0-9]+": fd 4: UDP socket "[^\n]*": its option IPV6.UNICAST_IF names an interface that is gone" ]]
+	touch go
+	wait_until [ -e verdict ]
+}
+
 @test "xcheckpoint -n names all that prevents it in one run, with pid, descriptor and address, and touches nothing" {
 	job 'import sys
 c = socket(AF_INET, SOCK_DGRAM); c.bind((addr, 4001)); c.connect((addr, 9)); c.setsockopt(17, 1, 1); c.send(b"corked")
