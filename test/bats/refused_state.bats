@@ -23,29 +23,34 @@ refused_for()
 	grep -q '^State:[[:space:]]*S' "/proc/$(pid_of)/status"
 }
 
-@test "a UTS namespace" {
+@test "what is in an IPC namespace of its own" {
 	need_cgroup
-	start unshare --uts sleep 1000
-	refused_for "UTS namespace"
+	need_command ipcmk
+	start unshare --ipc sh -c 'ipcmk -Q >/dev/null; exec sleep 1000'
+	refused_for "System V IPC objects in an IPC namespace of its own"
 }
 
-@test "network and IPC namespaces: both are told" {
+@test "a PID namespace that has no process yet, and what is in an IPC namespace: both are told" {
 	need_cgroup
-	start unshare --net --ipc sleep 1000
-	refused_for "network namespace"
-	refused_for "IPC namespace"
+	need_command ipcmk
+	start unshare --ipc sh -c 'ipcmk -Q >/dev/null; exec unshare --pid sleep 1000'
+	refused_for "another pid namespace for its children (made, still empty)"
+	refused_for "System V IPC objects in an IPC namespace of its own"
 }
 
-@test "a mount namespace" {
+@test "a PID namespace that was entered from outside" {
 	need_cgroup
-	start unshare --mount sleep 1000
-	refused_for "mount namespace"
+	start sh -c 'unshare --pid --fork sleep 1000 & until p=$(cat /proc/$!/task/$!/children) && [ -n "$p" ]; do :; done; exec nsenter --pid --target ${p% } sh -c "exec sleep 1000"'
+	wait_until has_entered
+	refused_for "from outside"
 }
+has_entered() { run xcheckpoint -n "$JOB"; [[ $output == *"from outside"* ]]; }
 
-@test "a user namespace" {
+@test "clocks for children only" {
 	need_cgroup
-	start unshare --user sleep 1000
-	refused_for "user namespace"
+	unshare --time true 2>/dev/null || skip "no time namespaces here"
+	start unshare --time --fork sleep 1000
+	refused_for "another time namespace for its children"
 }
 
 @test "a plain process is not refused" {

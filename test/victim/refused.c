@@ -304,22 +304,12 @@ static void states(void)
 	struct epoll_event ev = { .events = EPOLLIN };
 	struct f_owner_ex init = { F_OWNER_PID, 1 };
 	struct stat st;
-	int fd, slave, p[2], status, sv[2];
-	unsigned index;
+	int fd, p[2], status, sv[2];
 	pid_t pid;
 
 	VICTIM_TRY(fd = inotify_init());
 	VICTIM_TRY(inotify_rm_watch(fd, inotify_add_watch(fd, "/", IN_CREATE)));
 	due(fd, "inotify has 16 bytes of events that the job has not read yet");
-
-	VICTIM_TRY(fd = posix_openpt(O_RDWR | O_NOCTTY));
-	VICTIM_TRY(unlockpt(fd));
-	VICTIM_TRY(ioctl(fd, TIOCGPTN, &index));
-	VICTIM_TRY(slave = ioctl(fd, TIOCGPTPEER, O_RDWR | O_NOCTTY));
-	VICTIM_TRY(write(fd, "typed\n", 6));
-	for (int n = 0; n < 6; victim_pause())
-		VICTIM_TRY(ioctl(slave, FIONREAD, &n));
-	due(fd, "terminal /dev/pts/%u has 6 bytes of input that were not read yet", index);
 
 	snprintf(at, sizeof at, "%s.leased", victim_path_);
 	VICTIM_TRY(fd = open(at, O_RDONLY | O_CREAT, 0600));
