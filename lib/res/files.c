@@ -269,8 +269,8 @@ static void place_check(struct dump *d, struct dfile *f)
 		ok = !strcmp(f->ops->type, in_mnt[i]);
 	if (!ok && strcmp(f->ops->type, "refused") && strcmp(f->ops->type, "special"))
 		refuse(d, f->p, "fd %d: %s (%s) in a mount namespace of its own", f->fd, f->link, f->ops->type);
-	if (!strcmp(f->ops->type, "mqueue") && f->p->ns[NSK_IPC])
-		refuse(d, f->p, "fd %d: POSIX message queue %s in an IPC namespace of its own", f->fd, f->link);
+	if (!strcmp(f->ops->type, "mqueue") && f->p->ns[NSK_IPC] != d->ns->ipc)
+		refuse(d, f->p, "fd %d: POSIX message queue %s in an IPC namespace of its own that not all members share", f->fd, f->link);
 }
 
 static int collect_proc(struct dump *d, struct dproc *p, struct fdtab *t, struct err *e)

@@ -32,7 +32,7 @@ static struct dproc *first_living(const struct dump *d)
 	return NULL;
 }
 
-/* The clocks may be the job's own, as long as all have the same: clocks.c. So is an IPC namespace that all have: sysv_check.c. */
+/* The clocks may be the job's own, as long as all have the same: clocks.c. */
 static int reference(struct dump *d, struct err *e)
 {
 	struct dns_world *w = d->ns;
@@ -227,6 +227,10 @@ int ns_collect(struct dump *d, struct err *e)
 	for (size_t i = 0; i < d->nprocs; i++)
 		if (!d->procs[i]->zombie && collect_proc(d, d->procs[i], e))
 			return err_prefix(e, "pid %d", d->procs[i]->vpid);
+	d->ns->ipc = first_living(d) ? first_living(d)->ns[NSK_IPC] : NULL;
+	for (size_t i = 0; i < d->nprocs; i++)
+		if (!d->procs[i]->zombie && d->procs[i]->ns[NSK_IPC] != d->ns->ipc)
+			d->ns->ipc = NULL;
 	return 0;
 }
 

@@ -57,6 +57,16 @@ static int settle(struct rproc *p, long cwd, long root, struct err *e)
 	return must(p, "fchdir", SYS_fchdir, (uint64_t)cwd, 0, e) || must(p, "close", SYS_close, (uint64_t)cwd, 0, e) ? -1 : 0;
 }
 
+/* p got it from who made it. */
+static bool is_there(const struct rproc *p, const struct rns *n)
+{
+	char path[64];
+	struct stat a, b;
+
+	snprintf(path, sizeof path, "/proc/%d/ns/%s", p->made, ns_kind_name(n->kind));
+	return !stat(path, &a) && !fstat(n->fd, &b) && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
+}
+
 static int ns_restore(struct restore *r, struct rproc *p, struct err *e)
 {
 	long fd[NSK_COUNT], cwd = -1, root = -1;
@@ -69,7 +79,7 @@ static int ns_restore(struct restore *r, struct rproc *p, struct err *e)
 		struct rns *n = k == NSK_PID ? ns_for_children(r, p) : ns_of(r, p, k);
 
 		fd[k] = -1;
-		if (!n)
+		if (!n || (k != NSK_PID && is_there(p, n)))
 			continue;
 		any = true;
 		if (theirs(p, n->fd, O_RDONLY | O_CLOEXEC, &fd[k], e))
@@ -93,16 +103,6 @@ static int ns_restore(struct restore *r, struct rproc *p, struct err *e)
 		return 0;
 	p->entered = true;
 	return creds_take_ids(r, p, p, e) || enter(r, p, NSK_USER, fd[NSK_USER], e) ? -1 : 0;
-}
-
-/* p got it from who made it. */
-static bool is_there(const struct rproc *p, const struct rns *n)
-{
-	char path[64];
-	struct stat a, b;
-
-	snprintf(path, sizeof path, "/proc/%d/ns/%s", p->made, ns_kind_name(n->kind));
-	return !stat(path, &a) && !fstat(n->fd, &b) && a.st_ino == b.st_ino && a.st_dev == b.st_dev;
 }
 
 int ns_enter_born(struct restore *r, struct rproc *p, struct err *e)

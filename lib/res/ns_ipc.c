@@ -1,6 +1,7 @@
 /* ns_ipc: System V IPC and POSIX message queues of a namespace of its own, ipc_namespaces(7). Field: SETTINGS= (limits, ns_sysctl.h).
  *
- * Only an empty one can be saved: System V objects and queues are saved in the reference (sysv_dump.c, fd_mqueue.c). */
+ * What is in it is saved where all members are in this one (sysv_dump.c, fd_mqueue.c): the restorer goes there to make it anew. Otherwise, with two
+ * sets of objects in one job, only an empty one can be saved. */
 #include "res/ns_obj.h"
 #include "res/ns_sysctl.h"
 #include "res/sysv.h"
@@ -15,6 +16,17 @@ static const char *const settings[] = {
 	"kernel/sem", "fs/mqueue/queues_max", "fs/mqueue/msg_max", "fs/mqueue/msgsize_max", "fs/mqueue/msg_default",
 	"fs/mqueue/msgsize_default", NULL,
 };
+
+#define QUEUE "POSIX message queue "
+
+/* Has somebody the queue of that name? */
+static bool is_open(const struct dump *d, const char *name)
+{
+	for (size_t i = 0; i < d->nfiles; i++)
+		if (!strcmp(d->files[i]->ops->type, "mqueue") && !strcmp(d->files[i]->link, name))
+			return true;
+	return false;
+}
 
 /* A name of each thing in it. A mount of its queues is ours alone. */
 static int content(void *ctx, struct buf *answer, int *give, struct err *e)
@@ -35,7 +47,7 @@ static int content(void *ctx, struct buf *answer, int *give, struct err *e)
 	dir = opendir("/tmp");
 	for (const struct dirent *x; dir && (x = readdir(dir));)
 		if (strcmp(x->d_name, ".") && strcmp(x->d_name, ".."))
-			buf_printf(answer, "POSIX message queue /%s\n", x->d_name);
+			buf_printf(answer, QUEUE "/%s\n", x->d_name);
 	return dir ? 0 : err_sys(e, "cannot list the POSIX message queues");
 }
 
@@ -50,7 +62,10 @@ static int ipc_check(struct dump *d, struct dns *n, struct err *e)
 	if (ns_run(&at, &job, &b, NULL, e))
 		return -1;
 	for (char *l = b.p ? strtok_r(b.p, "\n", &save) : NULL; l; l = strtok_r(NULL, "\n", &save))
-		refuse(d, n->p, "%s in an IPC namespace of its own", l);
+		if (n != d->ns->ipc)
+			refuse(d, n->p, "%s in an IPC namespace of its own that not all members share", l);
+		else if (!strncmp(l, QUEUE, strlen(QUEUE)) && !is_open(d, l + strlen(QUEUE)))
+			refuse(d, n->p, "%s, which nobody has open, in an IPC namespace of its own", l);
 	return 0;
 }
 

@@ -35,6 +35,7 @@ struct dns_world {
 	int reference[NSK_COUNT];      /* descriptors; -1: this kernel has no such kind */
 	dev_t ref_dev[NSK_COUNT]; ino_t ref_ino[NSK_COUNT];
 	bool user_is_ours;             /* we are in the reference user namespace */
+	struct dns *ipc;               /* the IPC namespace that all members are in, NULL: the reference, or not all in one */
 };
 
 struct rns {
@@ -51,6 +52,7 @@ struct rns {
 struct restore_ns {
 	struct rec_list list;          /* member `namespaces` */
 	struct rns *v; size_t n;
+	int home_ipc;                  /* the restorer's own IPC namespace, while it is in the one of all members; -1 */
 };
 
 struct ns_ops {

@@ -107,6 +107,7 @@ int ns_parse(struct restore *r, struct err *e)
 	w = r->ns = calloc(1, sizeof *r->ns);
 	if (!w)
 		return err_set(e, EX_FAILED, "out of memory");
+	w->home_ipc = -1;
 	if (!m->text)
 		return err_set(e, EX_BAD_IMAGE, "namespaces: no text");
 	if (rec_list_parse(&w->list, m->text, m->size, NS_RECORDS_MAX, e))
@@ -233,12 +234,37 @@ static int make_one(struct restore *r, struct rns *n, struct err *e)
 	return n->fd < 0 ? err_sys(e, "cannot keep a %s namespace", ns_table[n->kind]->what) : 0;
 }
 
+/* Objects are made, and processes are born, in the IPC namespace that all of them are in. */
+static int go_where_ipc_is(struct restore *r, struct err *e)
+{
+	struct rns *all = NULL;
+	bool first = true;
+
+	for (size_t i = 0; r->ns && i < r->nprocs; i++) {
+		struct rproc *p = r->procs[i];
+		struct rns *n = p->zombie || p->helper ? NULL : ns_of(r, p, NSK_IPC);
+
+		if (p->zombie || p->helper)
+			continue;
+		if (!first && n != all)
+			return 0;
+		all = n;
+		first = false;
+	}
+	if (!all)
+		return 0;
+	r->ns->home_ipc = open("/proc/self/ns/ipc", O_RDONLY | O_CLOEXEC);
+	if (r->ns->home_ipc >= 0)
+		r->ns->home_ipc = restore_high_fd(r, r->ns->home_ipc);
+	return r->ns->home_ipc < 0 || setns(all->fd, CLONE_NEWIPC) ? err_sys(e, "cannot enter IPC namespace %u", all->id) : 0;
+}
+
 int ns_make(struct restore *r, struct err *e)
 {
 	for (size_t i = 0; r->ns && i < r->ns->n; i++)
 		if (make_one(r, &r->ns->v[i], e))
 			return -1;
-	return ns_net_connect(r, e);
+	return ns_net_connect(r, e) || go_where_ipc_is(r, e) ? -1 : 0;
 }
 
 int ns_complete(struct restore *r, struct err *e)
@@ -296,6 +322,11 @@ void ns_restore_free(struct restore *r)
 			close(r->ns->v[i].fd);
 	if (!r->ns)
 		return;
+	if (r->ns->home_ipc >= 0) {
+		if (setns(r->ns->home_ipc, CLONE_NEWIPC))
+			log_verbose("cannot leave the job's IPC namespace: %s", strerror(errno));
+		close(r->ns->home_ipc);
+	}
 	rec_list_free(&r->ns->list);
 	free(r->ns->v);
 	free(r->ns);

@@ -3,12 +3,13 @@
  * The kernel does not say whose an object is. The job's are
  *   - segments that a member has attached, or that a member has created and nobody has attached,
  *   - semaphore sets and message queues that a member was the last to use, or waits at,
- *   - in an IPC namespace that xrestart made for the job: all.
+ *   - in an IPC namespace that xrestart made for the job, or that all members share: all.
  * Other objects stay on the node as files do; a job that finds them again by key or id goes on with them as they are then.
  * What a process outside uses too cannot be taken back to what it was, and is refused by name. */
 #include "res/sysv.h"
 #include "common/cleanup.h"
 #include "res/fd_ops.h"
+#include "res/ns_obj.h"
 #include "res/proc_ops.h"
 
 #include <fcntl.h>
@@ -209,7 +210,7 @@ static int look(struct dump *d, struct dproc *p, struct err *e)
 		return err_set(e, EX_FAILED, "out of memory");
 	s->first = p;
 	s->other_ns = !same_namespace(p->pid, "self", "ipc");
-	s->own = s->other_ns && d->nsinit && !same_namespace(d->nsinit, "self", "ipc");
+	s->own = s->other_ns && (d->ns->ipc || (d->nsinit && !same_namespace(d->nsinit, "self", "ipc")));
 	if (sysv_run(d, scan, NULL, &b, e) || sysv_parse_list(&s->all, buf_str(&b), b.len, e))
 		return err_prefix(e, "System V IPC");
 	count_attached(d);

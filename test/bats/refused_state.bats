@@ -26,16 +26,16 @@ refused_for()
 @test "what is in an IPC namespace of its own" {
 	need_cgroup
 	need_command ipcmk
-	start unshare --ipc sh -c 'ipcmk -Q >/dev/null; exec sleep 1000'
-	refused_for "System V IPC objects in an IPC namespace of its own"
+	start sh -c 'unshare --ipc sh -c "ipcmk -Q >/dev/null; exec sleep 1000"; :'
+	refused_for "System V IPC objects in an IPC namespace of its own that not all members share"
 }
 
 @test "a PID namespace that has no process yet, and what is in an IPC namespace: both are told" {
 	need_cgroup
 	need_command ipcmk
-	start unshare --ipc sh -c 'ipcmk -Q >/dev/null; exec unshare --pid sleep 1000'
+	start sh -c 'unshare --ipc sh -c "ipcmk -Q >/dev/null; exec unshare --pid sleep 1000"; :'
 	refused_for "another pid namespace for its children (made, still empty)"
-	refused_for "System V IPC objects in an IPC namespace of its own"
+	refused_for "System V IPC objects in an IPC namespace of its own that not all members share"
 }
 
 @test "a PID namespace that was entered from outside" {
