@@ -223,6 +223,9 @@ static int look(struct dump *d, struct dproc *p, struct err *e)
 		s->nours++;
 		check_obj(d, &s->all.v[i]);
 	}
+	/* We can only look at them from inside the user namespace, where ids have other names. */
+	if (s->nours && d->ns->ipc && d->ns->ipc->user && geteuid())
+		refuse(d, p, "System V IPC objects in an IPC namespace of a user namespace of the job need root");
 	return 0;
 }
 
