@@ -80,13 +80,13 @@ static int open_files(struct restore *r, int (*all)(struct restore *r, struct er
 /* Everything that can fail without a process. */
 static int prepare(struct restore *r, struct restart_run *run, struct err *e)
 {
-	if (check_profile(r->img, e) || plan_make(r, run, e) || member_groups_parse(r, e) || files_parse(r, e) || ns_parse(r, e) || ns_make(r, e) || open_files(r, mfiles_open, e) || shm_parse(r, e) ||
+	if (check_profile(r->img, e) || plan_make(r, run, e) || member_groups_parse(r, e) || files_parse(r, e) || ns_parse(r, e) || (!r->check_only && member_groups_make(r, e)) || ns_make(r, e) || open_files(r, mfiles_open, e) || shm_parse(r, e) ||
 	    sysv_parse(r, e))
 		return -1;
 	for (size_t i = 0; i < r->nprocs; i++)
 		if (!r->procs[i]->zombie && !r->procs[i]->helper && mm_parse(r, r->procs[i], e))
 			return -1;
-	if (verify(r, e) || (!r->check_only && member_groups_make(r, e)) || open_files(r, files_open_all, e) || mm_find_room(r, e))
+	if (verify(r, e) || (!r->check_only && member_groups_control(r, e)) || open_files(r, files_open_all, e) || mm_find_room(r, e))
 		return -1;
 	return 0;
 }

@@ -280,6 +280,8 @@ static int walk(struct dump *d, size_t hi, const char *path, uint32_t parent, st
 	g->parent = parent;
 	if ((h->v2 && read_v2(d, g, dir, e)) || read_members(d, g, hi, dir, e))
 		return -1;
+	if (g == &own && own.threaded)
+		refuse(d, NULL, "the job's own control group is threaded");
 	/* Of the job's own group only this is told: groups below rest on it. */
 	if (g == &own && own.control[0]) {
 		g = add(d->mgroups, h, "", e);
@@ -372,6 +374,16 @@ int member_group_seen(struct dump *d, pid_t tid, const char *controllers, size_t
 	at = hi >= 0 ? place_of(d->mgroups, (size_t)hi, tid) : NULL;
 	if (at && at->group)
 		*path = d->mgroups->v[at->group - 1].path;
+	return 0;
+}
+
+uint32_t member_group_find(struct dump *d, const char *controllers, size_t n, const char *path)
+{
+	int hi = hierarchy_of(d, controllers, n);
+
+	for (size_t i = 0; hi >= 0 && i < d->mgroups->n; i++)
+		if (d->mgroups->v[i].h == &d->job_groups->h[hi] && !strcmp(d->mgroups->v[i].path, path))
+			return d->mgroups->v[i].id;
 	return 0;
 }
 

@@ -30,9 +30,16 @@ void member_groups_dump_free(struct dump *d);
  * the job's own, and where the job has none. */
 int member_group_seen(struct dump *d, pid_t tid, const char *controllers, size_t n, const char **path, struct err *e);
 
+/* The number of the group of that path there; 0: none. */
+uint32_t member_group_find(struct dump *d, const char *controllers, size_t n, const char *path);
+
 /* ---- restart ---- */
 int member_groups_parse(struct restore *r, struct err *e);  /* after the plan; nothing is made */
-int member_groups_make(struct restore *r, struct err *e);   /* before any process is made, and files are opened, which may be theirs */
+int member_groups_make(struct restore *r, struct err *e);   /* before namespaces, whose roots they may be, and before files are opened, which may be theirs */
+bool member_group_there(const struct restore *r, uint32_t id);            /* is that the number of a group below the job's? */
+int member_group_enter(struct restore *r, uint32_t id, struct err *e);   /* of the caller, a child of ours */
+/* Before any process of the job is made: v2 groups give their controllers to those below, and hold no process from then on. */
+int member_groups_control(struct restore *r, struct err *e);
 /* A path that is not there, but may be that of a group or control file that a restart makes. */
 bool member_group_to_be(const char *path);
 /* The directory of the v2 group that p, a process without parent inside, is to be born in; `job`, the one of the job's group (or -1), where it is that.

@@ -332,7 +332,22 @@ static int make_one(struct restore_groups *w, const struct rgroup *g, struct err
 		return err_sys(e, "cannot make it");
 	if (g->threaded && cgroup_file_write(dir, "cgroup.type", "threaded"))
 		return err_sys(e, "cannot make it threaded");
-	return settings_write(w, g, dir, CGROUP_EARLY, e) || (g->control && control(g, dir, e)) ? -1 : 0;
+	/* On v2 its control files come with the controllers. */
+	return w->hier[g->hier].v2 ? 0 : settings_write(w, g, dir, CGROUP_EARLY, e);
+}
+
+static int control_one(struct restore_groups *w, const struct rgroup *g, struct err *e)
+{
+	char dir[CGROUP_DIR_MAX];
+
+	if (!w->hier[g->hier].v2)
+		return 0;
+	return dir_of(w, g->hier, g->path, dir, e) || settings_write(w, g, dir, CGROUP_EARLY, e) || (g->control && control(g, dir, e)) ? -1 : 0;
+}
+
+static int in_group(const struct restore_groups *w, const struct rgroup *g, struct err *e)
+{
+	return err_prefix(e, "control group %s below the job's (%s)", name_of(g), w->hier[g->hier].name);
 }
 
 int member_groups_make(struct restore *r, struct err *e)
@@ -341,7 +356,17 @@ int member_groups_make(struct restore *r, struct err *e)
 
 	for (size_t i = 0; w && i < w->n; i++)
 		if (make_one(w, &w->v[i], e))
-			return err_prefix(e, "control group %s below the job's (%s)", name_of(&w->v[i]), w->hier[w->v[i].hier].name);
+			return in_group(w, &w->v[i], e);
+	return 0;
+}
+
+int member_groups_control(struct restore *r, struct err *e)
+{
+	struct restore_groups *w = r->groups;
+
+	for (size_t i = 0; w && i < w->n; i++)
+		if (control_one(w, &w->v[i], e))
+			return in_group(w, &w->v[i], e);
 	return 0;
 }
 
@@ -400,7 +425,7 @@ int member_groups_finish(struct restore *r, struct err *e)
 	for (size_t s = 0; w && s < sizeof steps / sizeof *steps; s++)
 		for (size_t i = 0; i < w->n; i++)
 			if (finish_one(w, &w->v[i], steps[s], e))
-				return err_prefix(e, "control group %s below the job's (%s)", name_of(&w->v[i]), w->hier[w->v[i].hier].name);
+				return in_group(w, &w->v[i], e);
 	return 0;
 }
 
@@ -433,6 +458,16 @@ static int move(struct restore_groups *w, size_t hier, uint32_t to, const char *
 	if (cgroup_file_write(dir, file, text))
 		return err_sys(e, "cannot move it to control group %s below the job's (%s)", *path ? path : "/", w->hier[hier].name);
 	return 0;
+}
+
+bool member_group_there(const struct restore *r, uint32_t id)
+{
+	return r->groups && id && id <= r->groups->n && *r->groups->v[id - 1].path;
+}
+
+int member_group_enter(struct restore *r, uint32_t id, struct err *e)
+{
+	return move(r->groups, r->groups->v[id - 1].hier, id, "cgroup.procs", 0, e);
 }
 
 int member_groups_birth(struct restore *r, struct rproc *p, int job)

@@ -106,6 +106,8 @@ int ns_net_diag(struct dump *d, struct dns *n, struct err *e);
 int ns_net_ends(struct dump *d, struct err *e);
 /* ns_mnt.c: what needs its member. */
 int ns_mnt_complete(struct restore *r, struct rns *n, struct err *e);
+/* ns_cgroup.c: a child of ours goes to where the namespace has its root. */
+int ns_cgroup_enter(struct restore *r, const struct rns *n, struct err *e);
 /* ns_user.c: in its parent. */
 int ns_user_make(struct rns *n, struct err *e);
 /* The object of that kind that p lives in, NULL: the reference. */

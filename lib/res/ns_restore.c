@@ -197,7 +197,7 @@ static int into_group(void *ctx, struct err *e)
 {
 	struct building *b = ctx;
 
-	return b->n->kind == NSK_CGROUP && b->r->enter && b->r->enter(b->r->enter_ctx, false) ? err_set(e, EX_FAILED, "cannot enter the job's control group") : 0;
+	return b->n->kind == NSK_CGROUP ? ns_cgroup_enter(b->r, b->n, e) : 0;
 }
 
 static int build(void *ctx, struct buf *answer, int *give, struct err *e)

@@ -184,6 +184,7 @@ victim_by()
 
 @test "a machine without that hierarchy, or with less controllers: an error, and nothing is left" {
 	need_cgroup pids
+	need_command "${CC:-cc}"
 	nested
 	clean xcheckpoint -k -q "$JOB"
 	forge "$(image 1)" groups >groups
@@ -304,6 +305,7 @@ refused()
 
 @test "hostile records: refused as a bad image, nothing is made" {
 	need_cgroup
+	need_command "${CC:-cc}"
 	local how main
 	nested
 	main=$(main_of)
@@ -411,4 +413,47 @@ time.sleep(1000)' "$(v2_mount)" >/dev/null
 	wait_until there "$at.ok" "$at.fail"
 	[ -e "$at.ok" ] || { cat "$at.fail"; false; }
 	wait_until no_groups_at_all
+}
+
+@test "a cgroup namespace whose root is a nested group, with members below" {
+	need_v2
+	clean xcgexec -d -j "$JOB" -o out -e err -- bash -c '
+		for dir in /sys/fs/cgroup/xos/$XOS_JOBID /sys/fs/cgroup/*/xos/$XOS_JOBID; do
+			[ -d "$dir" ] || continue
+			mkdir -p "$dir/outer/root/leaf"
+			echo $$ >"$dir/outer/root/cgroup.procs"
+		done
+		exec unshare --cgroup bash -c "$1" bash "$0"' "$(v2_mount)/xos/$JOB" '
+			echo $$ >"$1/outer/root/leaf/cgroup.procs"
+			touch ready
+			n=0
+			while :; do
+				n=$((n + 1))
+				[ ! -e "ask$n" ] && { n=$((n - 1)); sleep 0.05; continue; }
+				grep -v name= /proc/self/cgroup | cut -d: -f2- >"told$n.new"
+				mv "told$n.new" "told$n"
+			done' >/dev/null
+	wait_until test -e ready || { cat err; false; }
+	touch ask1
+	wait_until test -e told1
+	grep -qx ':/leaf' told1
+	main=$(main_of)
+	sort "/proc/$main/cgroup" >before
+	for i in 2 3; do
+		clean xcheckpoint -k -q "$JOB"
+		clean xrestart -d -q "$JOB" >/dev/null
+		sort "/proc/$main/cgroup" >after
+		diff before after
+		touch "ask$i"
+		wait_until test -e "told$i"
+		diff told1 "told$i"
+	done
+	clean xcheckpoint -k -q "$JOB"
+	need_command "${CC:-cc}"
+	for how in 's/ROOTS="[^"]*"/ROOTS="65"/' 's/ROOTS="[^"]*"/ROOTS="1 x"/' 's/ROOTS="[^"]*"/ROOTS="-1"/'; do
+		edit "$(image 1)" other.tar namespaces "$how"
+		run clean xrestart -d -i other.tar
+		status_is 6
+		no_groups_at_all
+	done
 }
