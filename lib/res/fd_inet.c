@@ -3,9 +3,9 @@
  * Record: TYPE="inet" ... FAMILY="inet"|"inet6" KIND="dgram"|"raw" PROTOCOL=n UID= GID= MODE= [ADDRESS=] [PEER=] [OPTIONS=] [FILTER=] [GROUPS=]
  *   [ICMP_FILTER=] [CONTENT=bytes MESSAGES="LENGTH@SOURCE[>OWN] ..."], or EXTERNAL="1" [STD=n]: somebody's stdio, as fd_ext.
  *
- * Datagrams that wait are sent again by the socket of the job that sent them, or by one that has the sender's address for a moment. Where that
- * cannot be, because the sender is on another node or still there, they are lost, as the protocol allows at any time; what the error
- * queue holds, and what waits in raw and ping sockets, too. */
+ * Datagrams that wait are sent again by the socket of the job that sent them, by one that has the sender's address for a moment, or with CAP_NET_RAW
+ * as packets that bear it. Where that cannot be they are lost, as the protocol allows at any time; what the error queue holds, what came to
+ * a socket that is bound to the address of a group, and what waits in raw and ping sockets, too. */
 #include "res/fd_ext.h"
 #include "res/fd_ops.h"
 #include "res/inet.h"
@@ -385,17 +385,6 @@ static int sender_of(struct restore *r, const struct isock *to, const union inet
 	return -1;
 }
 
-static int temp_sender(const struct isock *to, const union inet_addr *from)
-{
-	int fd = socket(to->family, SOCK_DGRAM | SOCK_CLOEXEC, to->protocol);
-
-	if (fd >= 0 && !bind(fd, &from->sa, inet_size(from)))
-		return fd;
-	if (fd >= 0)
-		close(fd);
-	return -1;
-}
-
 /* Where it can be reached from here. */
 static union inet_addr target(const struct isock *u, const struct message *m)
 {
@@ -403,7 +392,7 @@ static union inet_addr target(const struct isock *u, const struct message *m)
 
 	if (!inet_any(&a))
 		return a;
-	if (m->to.sa.sa_family && inet_local(&m->to)) {
+	if (m->to.sa.sa_family && inet_here(&m->to)) {
 		a = m->to;
 		inet_set_port(&a, inet_port(&u->own));
 	} else if (u->family == AF_INET) {
@@ -414,40 +403,16 @@ static union inet_addr target(const struct isock *u, const struct message *m)
 	return a;
 }
 
-/* By fd, from that one of its addresses: many may be its. */
-static bool send_from(int fd, const union inet_addr *from, const union inet_addr *to, char *p, size_t n)
-{
-	union { struct cmsghdr c; char room[CMSG_SPACE(sizeof(struct in6_pktinfo))]; } control = { .c.cmsg_len = 0 };
-	struct iovec v = { p, n };
-	union inet_addr dest = *to;
-	struct msghdr m = { .msg_name = &dest, .msg_namelen = inet_size(to), .msg_iov = &v, .msg_iovlen = 1, .msg_control = &control };
-
-	if (from->sa.sa_family == AF_INET) {
-		struct in_pktinfo i = { .ipi_spec_dst = from->in.sin_addr };
-
-		m.msg_controllen = CMSG_SPACE(sizeof i);
-		control.c = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof i), .cmsg_level = SOL_IP, .cmsg_type = IP_PKTINFO };
-		memcpy(CMSG_DATA(&control.c), &i, sizeof i);
-	} else {
-		struct in6_pktinfo i = { .ipi6_addr = from->in6.sin6_addr, .ipi6_ifindex = from->in6.sin6_scope_id };
-
-		m.msg_controllen = CMSG_SPACE(sizeof i);
-		control.c = (struct cmsghdr){ .cmsg_len = CMSG_LEN(sizeof i), .cmsg_level = SOL_IPV6, .cmsg_type = IPV6_PKTINFO };
-		memcpy(CMSG_DATA(&control.c), &i, sizeof i);
-	}
-	return sendmsg(fd, &m, MSG_DONTWAIT) == (ssize_t)n;
-}
-
-/* Sent again by who sent it, or by a socket of the moment with his address. */
-static bool repeat(struct restore *r, const struct isock *u, const struct message *m, char *p)
+/* Sent again by who sent it, or as if by him; to nobody else. */
+static bool repeat(struct restore *r, const struct isock *u, const struct message *m, const char *p)
 {
 	union inet_addr to = target(u, m);
-	int s = sender_of(r, u, &m->from), temp = s < 0 ? temp_sender(u, &m->from) : -1;
-	bool done = (s >= 0 || temp >= 0) && send_from(s < 0 ? temp : s, &m->from, &to, p, m->len);
+	int s;
 
-	if (temp >= 0)
-		close(temp);
-	return done;
+	if (!inet_here(&to))
+		return false;
+	s = sender_of(r, u, &m->from);
+	return s >= 0 ? inet_send_from(s, &m->from, &to, p, m->len) : inet_imitate(u->protocol, &m->from, &to, p, m->len);
 }
 
 static int fill(struct restore *r, struct isock *u, struct err *e)

@@ -1,5 +1,6 @@
 /* inet: addresses of IPv4 and IPv6 sockets, and what sock_diag(7) tells of them.
  *   inet_addr.c   addresses as text and as keys
+ *   inet_send.c   datagrams that come from others
  *   inet_diag.c   all TCP sockets of a network namespace, with their ends */
 #ifndef XOS_INET_H
 #define XOS_INET_H
@@ -36,6 +37,15 @@ void inet_set_port(union inet_addr *a, uint16_t port);
 bool inet_same(const union inet_addr *a, const union inet_addr *b);   /* address and port, also mapped ones */
 /* The address belongs to this host and network namespace. */
 bool inet_local(const union inet_addr *a);
+
+/* ---- inet_send.c: false: it could not be sent ---- */
+
+/* Belongs to this host, and to nobody else: no group's, no broadcast address. What is sent there leaves no machine. */
+bool inet_here(const union inet_addr *a);
+/* By fd, from that one of its addresses: many may be its (IP_PKTINFO, IPV6_PKTINFO). */
+bool inet_send_from(int fd, const union inet_addr *from, const union inet_addr *to, const char *p, size_t n);
+/* As if from there, by a socket of the moment that has the address; UDP also where we cannot have it, with CAP_NET_RAW. inet_here(to). */
+bool inet_imitate(int protocol, const union inet_addr *from, const union inet_addr *to, const char *p, size_t n);
 
 /* ---- inet_diag.c ---- */
 
