@@ -78,7 +78,7 @@ static int parse_records(struct restore *r, struct err *e)
 		last = w->n ? &w->v[w->n - 1] : NULL;
 		net = netns_record(rec_type(&rec));
 		if (!last || (id != last->id && !(net && id == NETNS_HOME)) || last->kind != (net ? NSK_NET : NSK_MNT) ||
-		    (!net && strcmp(rec_type(&rec), "mount") && strcmp(rec_type(&rec), "mount_sb")))
+		    (!net && strcmp(rec_type(&rec), "mount") && strcmp(rec_type(&rec), "mount_sb") && strcmp(rec_type(&rec), "mount_socket")))
 			return err_set(e, EX_BAD_IMAGE, "line %zu: record \"%s\" belongs to no namespace", rec.line, rec_type(&rec));
 	}
 	return 0;
