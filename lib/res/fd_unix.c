@@ -1,6 +1,6 @@
 /* fd_unix: unix sockets, unix(7): stream, dgram, seqpacket, with names, connections and what waits in them. See fd_unix.h.
  *
- * Record: TYPE="unix" ... KIND= UID= GID= MODE= [ADDRESS= [BASE=] [ROOT=] [FILE_MODE= FILE_UID= FILE_GID=]] [SHUTDOWN=] [OPTIONS=]
+ * Record: TYPE="unix" ... KIND= UID= GID= MODE= [ADDRESS= [BASE=] [ROOT=] [FILE_MODE= FILE_UID= FILE_GID= [FILE_MNT=]]] [SHUTDOWN=] [OPTIONS=]
  *   [PEER_PID= PEER_UID= PEER_GID=] [CONTENT= MESSAGES=], and one of
  *   WITH=id [SERVER="1"]              connected to that one, and that one to it
  *   ORPHAN="1" [PEER_ADDRESS=]        its other end was closed
@@ -13,6 +13,7 @@
  * Refused: streams to outside; data that was sent over a connection which is not accepted yet (it is in a socket that nobody holds);
  * senders outside; urgent data. */
 #include "res/fd_unix.h"
+#include "res/ns_obj.h"
 #include "res/fd_ext.h"
 #include "res/fd_ops.h"
 #include "common/cleanup.h"
@@ -252,7 +253,7 @@ static bool is_file(const struct unix_entry *x, const struct stat *st)
 	return S_ISSOCK(st->st_mode) && (uint32_t)st->st_ino == x->file_ino && dev == x->file_dev;
 }
 
-struct place { char base[PATH_MAX], root[PATH_MAX]; struct stat st; bool file; };
+struct place { char base[PATH_MAX], root[PATH_MAX]; struct stat st; bool file; uint32_t mnt; };
 
 /* Looks for the socket's file as p would find it. */
 static bool look_from(const struct dproc *p, const struct unix_entry *x, const struct unix_name *n, struct place *at)
@@ -268,8 +269,13 @@ static bool look_from(const struct dproc *p, const struct unix_entry *x, const s
 	at->base[0] = 0;
 	if (n->v[0] != '/' && proc_readlink(p->pid, "cwd", at->base, sizeof at->base) <= 0)
 		return false;
-	snprintf(path, sizeof path, "%s%s%s%.*s", at->base[0] ? "" : at->root, at->base, at->base[0] ? "/" : "", (int)n->n,
-		 (const char *)n->v);
+	/* In a mount namespace of its own: only the process itself leads there. */
+	at->mnt = p->ns[NSK_MNT] ? p->ns[NSK_MNT]->id : 0;
+	if (at->mnt)
+		snprintf(path, sizeof path, "/proc/%d/%s/%.*s", p->pid, at->base[0] ? "cwd" : "root", (int)n->n, (const char *)n->v);
+	else
+		snprintf(path, sizeof path, "%s%s%s%.*s", at->base[0] ? "" : at->root, at->base, at->base[0] ? "/" : "", (int)n->n,
+			 (const char *)n->v);
 	return !lstat(path, &at->st) && is_file(x, &at->st);
 }
 
@@ -396,6 +402,8 @@ static void put_name(struct dump *d, const struct dfile *f, const struct plan *p
 		rec_put_str(b, "BASE", at.base);
 	else if (at.root[0])
 		rec_put_str(b, "ROOT", at.root);
+	if (at.mnt)
+		rec_put_u64(b, "FILE_MNT", at.mnt);
 	rec_put_hex(b, "FILE_MODE", at.st.st_mode & 07777);
 	rec_put_u64(b, "FILE_UID", at.st.st_uid);
 	rec_put_u64(b, "FILE_GID", at.st.st_gid);

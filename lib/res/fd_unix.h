@@ -86,6 +86,7 @@ struct usock {
 	struct unix_name name, peer_name, to_name;
 	const char *base, *root;                /* where a relative name begins; the root that it is seen from */
 	bool has_file; mode_t file_mode; uid_t file_uid; gid_t file_gid;
+	uint64_t file_mnt;                      /* the member's mount namespace where it is, 0: none */
 	bool server, orphan, listening, reset;
 	int backlog, shutdown;
 	uint32_t with, pending, order, to;      /* ids: peer, listener, place there, target of datagrams */

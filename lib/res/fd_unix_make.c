@@ -6,6 +6,8 @@
  * keeps the number of a PID, so this is also true of who has gone. Without the right (a user's image restarted by root,
  * other ids than one's own) it shows the restart instead, as supplementary groups (SO_PEERGROUPS) always do. */
 #include "res/fd_unix.h"
+#include "res/mntns.h"
+#include "res/ns_obj.h"
 #include "res/borrow.h"
 #include "common/cleanup.h"
 
@@ -27,6 +29,7 @@ struct act {
 	const struct usock *bind;              /* with fd: gives it that name; NULL: none */
 	bool private;                          /* in the tmpfs, and the file removed */
 	const char *base, *root;               /* relocated; NULL: none */
+	int mnt;                               /* mount namespace of its file, -1: ours */
 	int fd, path_fd;                       /* path_fd: a number that is ours; gets the file, O_PATH */
 	int listen;                            /* backlog, -1: no */
 	const struct usock *connect;           /* with fd: to this one */
@@ -122,18 +125,49 @@ static int make_way(const struct usock *u, const char *path)
 	return unlink(path) ? errno : 0;
 }
 
+/* The times of what lay there and of its directory: in a file system that the restart made they are to be as they were. */
+struct times { char dir[UNIX_NAME_MAX + 1]; struct stat file, parent; bool known; };
+
+static void times_read(struct times *t, const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	snprintf(t->dir, sizeof t->dir, "%.*s", slash ? (int)(slash - path + 1) : 1, slash ? path : ".");
+	t->known = !lstat(path, &t->file) && !stat(t->dir, &t->parent);
+}
+
+static void times_put_back(const struct times *t, const char *path)
+{
+	struct timespec file[2] = { t->file.st_atim, t->file.st_mtim }, parent[2] = { t->parent.st_atim, t->parent.st_mtim };
+
+	if (t->known && !utimensat(AT_FDCWD, path, file, AT_SYMLINK_NOFOLLOW))
+		utimensat(AT_FDCWD, t->dir, parent, 0);
+}
+
+/* The tree is not at its place yet: mntns.h. */
+static int enter_mounts(int fd)
+{
+	return setns(fd, CLONE_NEWNS) || chroot(MNTNS_NEW) || chdir("/") ? errno : 0;
+}
+
 static int bind_file(const struct act *a, const struct usock *u)
 {
 	char path[UNIX_NAME_MAX + 1];
 	struct sockaddr_un un;
 	socklen_t n = address_of(&u->name, &un);
+	struct times t = { .known = false };
 	uid_t euid = geteuid();
 	int rc, fd;
 
 	text_of(&u->name, path);
 	umask(0);
-	if (a->private ? (rc = enter_scratch(path)) : (a->root && chroot(a->root)) || (a->base && chdir(a->base)) ? (rc = errno) :
-	    (rc = make_way(u, path)))
+	if (a->mnt >= 0 && (rc = enter_mounts(a->mnt)))
+		return rc;
+	if (a->private ? (rc = enter_scratch(path)) : (a->root && chroot(a->root)) || (a->base && chdir(a->base)) ? (rc = errno) : 0)
+		return rc;
+	if (a->mnt >= 0)
+		times_read(&t, path);
+	if (!a->private && (rc = make_way(u, path)))
 		return rc;
 	/* The file gets the mode that the socket itself has. */
 	if (fchmod(a->fd, a->private ? 0777 : u->file_mode) || bind(a->fd, (struct sockaddr *)&un, n))
@@ -145,6 +179,7 @@ static int bind_file(const struct act *a, const struct usock *u)
 	if (fd < 0 || dup3(fd, a->path_fd, O_CLOEXEC) < 0)
 		return errno;
 	close(fd);
+	times_put_back(&t, path);
 	if (a->private && unlink(path))
 		return errno;
 	return geteuid() != euid && seteuid(euid) ? errno : 0;
@@ -323,7 +358,8 @@ void unix_forget(struct restore *r)
 static int give_name(struct restore *r, struct usock *u, int fd, int backlog, const struct unix_creds *as, struct err *e)
 {
 	char base[PATH_MAX], root[PATH_MAX];
-	struct act a = { .fd = fd, .path_fd = -1, .listen = backlog };
+	struct act a = { .fd = fd, .path_fd = -1, .mnt = -1, .listen = backlog };
+	struct rns *ns = ns_find(r, u->file_mnt, NSK_MNT);
 	int rc;
 
 	if (as)
@@ -338,11 +374,17 @@ static int give_name(struct restore *r, struct usock *u, int fd, int backlog, co
 			a.path_fd = u->path_fd;
 			if (a.private && scratch < 0 && (scratch = slot()) < 0)
 				return err_sys(e, "too many descriptors");
-			if (!a.private && relocate(r, u, base, root, e))
-				return -1;
-			a.base = u->base ? base : NULL;
-			a.root = u->root ? root : NULL;
-			if (!a.private)
+			if (!a.private && ns) {
+				a.mnt = ns->fd;
+				a.base = u->base;
+				a.root = u->root;
+			} else {
+				if (!a.private && relocate(r, u, base, root, e))
+					return -1;
+				a.base = u->base ? base : NULL;
+				a.root = u->root ? root : NULL;
+			}
+			if (!a.private && !ns)
 				note_fresh(u, a.base, a.root, true);
 		}
 	} else if (backlog < 0) {

@@ -6,6 +6,7 @@
  * Datagram sockets that send to one that does not send back are connected after the queues are filled (fd_unix_fill.c): a connected
  * one takes messages from nobody else. */
 #include "res/fd_unix.h"
+#include "res/ns_obj.h"
 #include "res/fd_ext.h"
 #include "res/fd_ops.h"
 #include "common/cleanup.h"
@@ -62,7 +63,7 @@ static int parse_creds(const struct rec *rec, const char *which, struct unix_cre
 	return 0;
 }
 
-static int parse_file(const struct rec *rec, struct usock *u, struct err *e)
+static int parse_file(struct restore *r, const struct rec *rec, struct usock *u, struct err *e)
 {
 	uint64_t mode, uid, gid;
 
@@ -72,8 +73,10 @@ static int parse_file(const struct rec *rec, struct usock *u, struct err *e)
 	if (!u->has_file)
 		return 0;
 	if (rec_u64(rec, "FILE_MODE", 07777, &mode, e) || rec_u64(rec, "FILE_UID", UINT32_MAX, &uid, e) ||
-	    rec_u64(rec, "FILE_GID", UINT32_MAX, &gid, e))
+	    rec_u64(rec, "FILE_GID", UINT32_MAX, &gid, e) || rec_u64_or(rec, "FILE_MNT", NS_MAX, 0, &u->file_mnt, e))
 		return -1;
+	if (u->file_mnt && !ns_find(r, u->file_mnt, NSK_MNT))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: FILE_MNT names no mount namespace", rec->line);
 	if (!u->name.n || !u->name.v[0] || (u->name.v[0] != '/' && !u->base))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: the socket's file has no place", rec->line);
 	u->file_mode = (mode_t)mode;
@@ -124,7 +127,7 @@ int unix_parse(struct restore *r, struct rfile *f, struct usock *u, struct err *
 		return err_set(e, EX_BAD_IMAGE, "line %zu: KIND=\"%s\"", rec->line, kind);
 	if (parse_name(rec, "ADDRESS", &u->name, e) || parse_name(rec, "PEER_ADDRESS", &u->peer_name, e) ||
 	    parse_name(rec, "TO_ADDRESS", &u->to_name, e) || parse_creds(rec, "PEER", &u->peer, e) ||
-	    parse_creds(rec, "BY", &u->by, e) || parse_file(rec, u, e) || parse_links(r, rec, u, e) ||
+	    parse_creds(rec, "BY", &u->by, e) || parse_file(r, rec, u, e) || parse_links(r, rec, u, e) ||
 	    sockopt_set(rec, -1, 0, e))
 		return -1;
 	return 0;
