@@ -3,6 +3,7 @@
 #include "cgroup/settings.h"
 #include "common/cleanup.h"
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -20,7 +21,7 @@ static int64_t now_ms(void)
 
 static int add_procs(const char *dir, void *data)
 {
-	char p[CG_PATH * 2 + 16];
+	char p[PATH_MAX + 16];
 	snprintf(p, sizeof p, "%s/cgroup.procs", dir);
 	AUTO_FILE FILE *f = fopen(p, "re");
 	if (!f)
@@ -58,7 +59,7 @@ int cgroup_pids(const struct cgroup_set *s, struct pid_list *out, struct err *e)
 	if (!cgroup_exists(s) || cg_path(h, NULL, dir, sizeof dir) < 0)
 		return 0;
 	if (cg_walk(dir, add_procs, out) != 0)
-		return err_set(e, EX_FAILED, "out of memory");
+		return err_sys(e, "cannot list the members of %s", dir);
 	once(out);
 	return 0;
 }

@@ -24,8 +24,11 @@ const struct cgroup_hier *cg_v2(const struct cgroup_set *s);
 const struct cgroup_hier *cg_main(const struct cgroup_set *s);
 /* Inode of the group's directory; 0: there is none. */
 uint64_t cg_inode(const struct cgroup_hier *h);
-/* Calls f for the group and each group below it, parents first; absolute path. Stops at the first non-zero. */
+/* Calls f for the group and each group below it, parents first; absolute path. Stops at the first non-zero, and with -1 and errno where groups cannot
+ * be looked at (ENAMETOOLONG: nested too deep). */
 int cg_walk(const char *dir, int (*f)(const char *dir, void *data), void *data);
+/* The same, parents last. */
+int cg_walk_up(const char *dir, int (*f)(const char *dir, void *data), void *data);
 void cg_sleep_ms(unsigned ms);
 
 #endif

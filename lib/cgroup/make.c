@@ -214,31 +214,25 @@ int cgroup_v2_fd(const struct cgroup_set *s)
 	return open(p, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 }
 
-/* Removes dir and what is below it, the deepest first; 0 or -1 with the errno of dir itself. */
-static int remove_tree(const char *dir)
+static int remove_one(const char *dir, void *data)
 {
+	int *why = data;
 	if (rmdir(dir) == 0 || errno == ENOENT)
 		return 0;
-	int saved = errno;
-	AUTO_DIR DIR *d = opendir(dir);
-	if (!d) {
-		errno = saved;
-		return -1;
-	}
-	bool any = false;
-	for (struct dirent *de; (de = readdir(d));) {
-		if (de->d_type != DT_DIR || de->d_name[0] == '.')
-			continue;
-		char sub[CG_PATH * 2];
-		int k = snprintf(sub, sizeof sub, "%s/%s", dir, de->d_name);
-		if (k > 0 && (size_t)k < sizeof sub && remove_tree(sub) == 0)
-			any = true;
-	}
-	if (any && (rmdir(dir) == 0 || errno == ENOENT))
+	*why = errno;
+	return 0; /* the others may go all the same */
+}
+
+/* Removes dir and what is below it, the deepest first; 0 or -1 with errno. */
+static int remove_tree(const char *dir)
+{
+	int why = 0;
+	if (rmdir(dir) == 0 || errno == ENOENT)
 		return 0;
-	if (!any)
-		errno = saved;
-	return -1;
+	if (cg_walk_up(dir, remove_one, &why) < 0)
+		return -1;
+	errno = why; /* dir is the last one: what stayed below makes it stay */
+	return why ? -1 : 0;
 }
 
 /* Whoever recorded the paths was killed before the groups were known to be his: what is empty goes, after the moment

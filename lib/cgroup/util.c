@@ -1,7 +1,9 @@
 /* Paths, control files and small look-ups for the other files of this room. */
 #include "cgroup/internal.h"
+#include "common/buf.h"
 #include "common/cleanup.h"
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
@@ -117,26 +119,54 @@ uint64_t cg_inode(const struct cgroup_hier *h)
 	return cg_path(h, NULL, p, sizeof p) == 0 && lstat(p, &st) == 0 ? st.st_ino : 0;
 }
 
-int cg_walk(const char *dir, int (*f)(const char *dir, void *data), void *data)
+/* Names of the groups right below, behind each other with a NUL each: the directory is not kept open, so that no depth needs more descriptors
+ * than we may have. */
+static int groups_below(const char *dir, struct buf *names)
 {
-	int r = f(dir, data);
-	if (r)
-		return r;
 	AUTO_DIR DIR *d = opendir(dir);
 	if (!d)
-		return 0; /* gone meanwhile: nothing below it */
-	for (struct dirent *de; (de = readdir(d));) {
-		if (de->d_type != DT_DIR || de->d_name[0] == '.')
-			continue;
-		char sub[CG_PATH * 2];
-		int k = snprintf(sub, sizeof sub, "%s/%s", dir, de->d_name);
-		if (k < 0 || (size_t)k >= sizeof sub)
-			continue;
-		if ((r = cg_walk(sub, f, data)))
-			return r;
-	}
-	return 0;
+		return errno == ENOENT ? 0 : -1; /* gone meanwhile: nothing below it */
+	for (struct dirent *de; (de = readdir(d));)
+		if (de->d_type == DT_DIR && strcmp(de->d_name, ".") != 0 && strcmp(de->d_name, "..") != 0)
+			buf_add(names, de->d_name, strlen(de->d_name) + 1);
+	if (buf_failed(names))
+		errno = ENOMEM;
+	return buf_failed(names) ? -1 : 0;
 }
+
+static int walk(char dir[PATH_MAX], bool parents_first, int (*f)(const char *dir, void *data), void *data)
+{
+	AUTO_BUF struct buf names = BUF_INIT;
+	size_t len = strlen(dir);
+	int r = parents_first ? f(dir, data) : 0;
+	if (r == 0 && groups_below(dir, &names) < 0)
+		return -1;
+	for (const char *n = names.p; r == 0 && n && n < names.p + names.len; n += strlen(n) + 1) {
+		int k = snprintf(dir + len, PATH_MAX - len, "/%s", n);
+		if (k < 0 || (size_t)k >= PATH_MAX - len) {
+			errno = ENAMETOOLONG;
+			r = -1;
+		} else {
+			r = walk(dir, parents_first, f, data);
+		}
+		dir[len] = '\0';
+	}
+	return r || parents_first ? r : f(dir, data);
+}
+
+static int walk_from(const char *top, bool parents_first, int (*f)(const char *dir, void *data), void *data)
+{
+	char dir[PATH_MAX];
+	if (snprintf(dir, sizeof dir, "%s", top) >= (int)sizeof dir) {
+		errno = ENAMETOOLONG;
+		return -1;
+	}
+	return walk(dir, parents_first, f, data);
+}
+
+int cg_walk(const char *dir, int (*f)(const char *dir, void *data), void *data) { return walk_from(dir, true, f, data); }
+
+int cg_walk_up(const char *dir, int (*f)(const char *dir, void *data), void *data) { return walk_from(dir, false, f, data); }
 
 void cg_sleep_ms(unsigned ms)
 {

@@ -32,6 +32,7 @@ struct place { pid_t tid; uint32_t group; };
 struct dump_groups {
 	struct dgroup *v; size_t n, cap;
 	struct place *in[CGROUP_MAX_HIER]; size_t nin[CGROUP_MAX_HIER];   /* by TID */
+	bool cut[CGROUP_MAX_HIER];         /* a group was too deep to be looked into: who is there is not known */
 	pid_t *members; size_t nmembers;   /* all TIDs, sorted */
 };
 
@@ -227,6 +228,12 @@ static struct dgroup *add(struct dump_groups *w, const struct cgroup_hier *h, co
 
 static int walk(struct dump *d, size_t hi, const char *path, uint32_t parent, struct err *e);
 
+static int too_deep(struct dump *d, size_t hi, const char *path)
+{
+	d->mgroups->cut[hi] = true;
+	return refuse(d, NULL, "control group %.200s... below the job's (%s): its path is too long", path, kind_of(&d->job_groups->h[hi]));
+}
+
 static int walk_below(struct dump *d, size_t hi, const char *dir, const char *path, uint32_t parent, struct err *e)
 {
 	AUTO_DIR DIR *o = opendir(dir);
@@ -239,7 +246,7 @@ static int walk_below(struct dump *d, size_t hi, const char *dir, const char *pa
 		if (x->d_type != DT_DIR || !strcmp(x->d_name, ".") || !strcmp(x->d_name, ".."))
 			continue;
 		if (snprintf(sub, sizeof sub, "%s%s%s", path, *path ? "/" : "", x->d_name) >= (int)sizeof sub)
-			refuse(d, NULL, "control group %s below the job's: its path is too long", path);
+			too_deep(d, hi, path);
 		else if (walk(d, hi, sub, parent, e))
 			return -1;
 	}
@@ -273,7 +280,7 @@ static int walk(struct dump *d, size_t hi, const char *path, uint32_t parent, st
 	char dir[CGROUP_DIR_MAX];
 
 	if (dir_of(h, path, dir))
-		return refuse(d, NULL, "control group %s below the job's: its path is too long", path);
+		return too_deep(d, hi, path);
 	g = *path ? add(d->mgroups, h, path, e) : &own;
 	if (!g)
 		return -1;
@@ -445,7 +452,7 @@ static int group_check(struct dump *d, struct dproc *p, struct err *e)
 		if (outside_check(d, p, k, e))
 			return -1;
 		for (size_t hi = 0; d->job_groups && hi < d->job_groups->n; hi++)
-			if (!place_of(d->mgroups, hi, p->thr[k].tid))
+			if (!place_of(d->mgroups, hi, p->thr[k].tid) && !d->mgroups->cut[hi])
 				refuse(d, p, "thread %d is not in the job's control group (%s)", p->thr[k].vtid, kind_of(&d->job_groups->h[hi]));
 	}
 	return 0;

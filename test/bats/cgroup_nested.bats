@@ -457,3 +457,95 @@ time.sleep(1000)' "$(v2_mount)" >/dev/null
 		no_groups_at_all
 	done
 }
+
+@test "groups nested as deep as a path can tell: members are found, the end takes them all away; deeper than an image can tell is refused" {
+	need_v2
+	local dir i name
+	start
+	name=$(printf 'n%.0s' {1..100})
+	dir=$(v2)
+	for i in $(seq 30); do
+		dir=$dir/$name
+		mkdir "$dir"
+	done
+	main_of >"$dir/cgroup.procs"
+	[ "$(xps -n -j "$JOB" -o PROCS | tr -d ' ')" -ge 1 ]
+	refused "its path is too long"
+	[[ "$output" != *"is not in the job's control group"* ]] || { echo "# what follows from the depth is told as a reason of its own" >&2; false; }
+	background sleep 1000
+	echo $! >"$dir/cgroup.procs"
+	xcgfreeze "$JOB"
+	state_is "$JOB" frozen
+	xcgkill -q "$JOB"
+	gone $!
+	no_groups_at_all
+}
+
+@test "an eBPF program that is attached to a nested group: refused" {
+	need_v2
+	need_command python3
+	start
+	mkdir "$(v2)/guarded"
+	clean python3 -c '
+import ctypes, os, struct, sys
+libc = ctypes.CDLL(None, use_errno=True)
+code = ctypes.create_string_buffer(bytes.fromhex("b700000001000000" "9500000000000000"))
+licence = ctypes.create_string_buffer(b"GPL")
+def bpf(cmd, attr):
+    a = ctypes.create_string_buffer(attr.ljust(128, b"\0"))
+    return libc.syscall(321, cmd, a, 128)
+prog = bpf(5, struct.pack("IIQQ", 8, 2, ctypes.addressof(code), ctypes.addressof(licence)))
+if prog < 0: sys.exit(77)
+fd = os.open(sys.argv[1], os.O_RDONLY)
+sys.exit(0 if bpf(8, struct.pack("IIII", fd, prog, 0, 0)) == 0 else 77)' "$(v2)/guarded" || skip "no such programs here"
+	refused "control group guarded below the job's (v2): 1 eBPF program is attached to it"
+	rmdir "$(v2)/guarded"
+	xcheckpoint -n "$JOB" >/dev/null
+	ends_right
+}
+
+# Runs the command where only control groups of version 1 are visible.
+with_v1()
+{
+	unshare -m sh -c 'umount "$0" && exec "$@"' "$(v2_mount)" "$@"
+}
+
+@test "version 1 alone: a process with threads in several groups counts once, is frozen, restarted and killed" {
+	need_v2
+	need_cgroup freezer
+	need_command python3
+	grep -q ' cgroup .*freezer' /proc/mounts || skip "the freezer is no hierarchy of version 1 here"
+	with_v1_job
+	local dir=/sys/fs/cgroup/freezer/xos/$JOB main tid
+	wait_until test -e ready
+	main=$(main_of)
+	mkdir "$dir/a" "$dir/a/b"
+	echo "$main" >"$dir/a/cgroup.procs"
+	for tid in $(ls "/proc/$main/task" | tail -n 2); do echo "$tid" >"$dir/a/b/tasks"; done
+	[ "$(with_v1 xps -n -j "$JOB" -o PROCS | tr -d ' ')" -eq 1 ]
+	for i in 1 2; do
+		sort "/proc/$main/task"/*/cgroup >before
+		clean_v1 xcheckpoint -k -q "$JOB"
+		[ ! -e "$dir" ]
+		clean_v1 xrestart -d -q "$JOB" >/dev/null
+		sort "/proc/$main/task"/*/cgroup >after
+		diff before after
+	done
+	with_v1 xcgfreeze "$JOB"
+	[ "$(cat "$dir/a/b/freezer.state")" = FROZEN ]
+	with_v1 xcgfreeze -u "$JOB"
+	with_v1 xcgkill -q "$JOB"
+	gone "$main"
+	[ ! -e "$dir" ]
+}
+
+clean_v1() { (close_but; with_v1 timeout -k 5 30 "$@"); }
+
+with_v1_job()
+{
+	clean_v1 xcgexec -d -j "$JOB" -- python3 -c '
+import threading, time
+for i in range(3): threading.Thread(target=time.sleep, args=(1000,), daemon=True).start()
+open("ready", "w")
+time.sleep(1000)' >/dev/null
+}

@@ -11,7 +11,7 @@
 bats_require_minimum_version 1.5.0
 load helper
 
-NEW="qemu:inside unit:tracee unit:tracee_hard unit:procstate unit:fdkinds victims:root victims:user bats:xcgkill bats:xcgfreeze bats:descriptors bats:xcgexec"
+NEW="qemu:inside unit:tracee unit:tracee_hard unit:procstate unit:fdkinds victims:root victims:user bats:xcgkill bats:xcgfreeze bats:descriptors bats:xcgexec bats:cgroup_nested"
 OLD="unit:tracee unit:procstate victims:root victims:user"
 
 setup_file()
@@ -76,6 +76,7 @@ group()
 @test "6.1, cgroup v2: xcgfreeze" { group new bats:xcgfreeze; }
 @test "6.1: descriptors between checkpoint and restart" { group new bats:descriptors; }
 @test "6.1, cgroup v2: xcgexec" { group new bats:xcgexec; }
+@test "6.1, cgroup v2: control groups below the job's" { group new bats:cgroup_nested; }
 @test "6.1, CPU without XSAVE: remote control of processes" { group old unit:tracee; }
 @test "6.1, CPU without XSAVE: process state" { group old unit:procstate; }
 @test "6.1, CPU without XSAVE: all victims" { group old victims:root; }
