@@ -79,6 +79,8 @@ int cgroup_read_usage(const struct cgroup_set *s, struct cgroup_usage *u, struct
 int cgroup_freeze(const struct cgroup_set *s, bool freeze, struct err *e); /* waits until frozen */
 /* The same without waiting: what a tracer holds now would not go on if it let go. -1 with errno. */
 int cgroup_freeze_mark(const struct cgroup_set *s, bool freeze);
+/* Moves a process to the root of the hierarchy by which the set is frozen: it is not frozen with the set then. -1 with errno. */
+int cgroup_freeze_leave(const struct cgroup_set *s, pid_t pid);
 bool cgroup_frozen(const struct cgroup_set *s);
 /* SIGKILL: cgroup.kill, else freeze and kill in rounds until it is empty. Others: to each member while they are
  * frozen; a group that was frozen before stays so. */

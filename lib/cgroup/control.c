@@ -197,6 +197,16 @@ int cgroup_freeze(const struct cgroup_set *s, bool freeze, struct err *e)
 		       freeze ? "freeze" : "thaw", FREEZE_MS / 1000);
 }
 
+int cgroup_freeze_leave(const struct cgroup_set *s, pid_t pid)
+{
+	struct cgroup_hier root = *cg_main(s);
+	char text[16];
+
+	strcpy(root.path, "/");
+	snprintf(text, sizeof text, "%d", pid);
+	return cg_write(&root, "cgroup.procs", text);
+}
+
 int cgroup_freeze_mark(const struct cgroup_set *s, bool freeze) { return set_state(cg_main(s), freeze); }
 
 static int thaw_one(const char *dir, void *data)

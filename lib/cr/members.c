@@ -317,6 +317,7 @@ int members_look(struct dump *d, const struct ckpt_opts *o, struct err *e)
 	d->job_groups = o->groups;
 	d->nsinit = o->nsinit;
 	d->above = o->above;
+	d->supervisor = o->supervisor;
 	d->own_ns = o->nsinit != 0;
 	pid_t super = o->nsinit ? o->nsinit : o->supervisor;
 	if (super && !proc_stat_read(&st, super, 0, NULL))

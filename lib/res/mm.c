@@ -3,7 +3,7 @@
  * Records in task_PID:
  *   TYPE="mm" START_CODE= END_CODE= START_DATA= END_DATA= START_BRK= BRK= START_STACK= ARG_START= ARG_END= ENV_START=
  *             ENV_END= AUXV=hex EXE=id (of member `maps`) DUMPABLE is prctl's
- *   TYPE="vma" START= END= PROT="rwx" KIND="anon|file|shm|sysv|uring|vdso|vvar" [SHARED="1"] [OBJ=id OFFSET=] [RDONLY="1"] [FLAGS=" a b "] [NAME=]
+ *   TYPE="vma" START= END= PROT="rwx" KIND="anon|file|shm|sysv|uring|aio|vdso|vvar" [SHARED="1"] [OBJ=id OFFSET=] [RDONLY="1"] [FLAGS=" a b "] [NAME=]
  *             [HUGE=kB]
  *   TYPE="pages|cow|guard" RUNS="address+pages,..." */
 #include "res/mm.h"
@@ -42,6 +42,8 @@ static enum vma_kind kind_of(const struct proc_map *m)
 		return VMA_SYSV; /* the inode is its id, which may be 0 */
 	if (!strcmp(m->path, "anon_inode:[io_uring]"))
 		return VMA_URING;
+	if (m->shared && starts(m->path, "/[aio]"))
+		return VMA_AIO;
 	if (!m->inode)
 		return VMA_ANON;
 	if (m->deleted && !m->shared && starts(m->path, "/anon_hugepage"))
@@ -65,11 +67,9 @@ static bool vma_unsupported(struct dump *d, struct dproc *p, const struct proc_m
 {
 	char what[PATH_MAX + 64];
 
-	if (k == VMA_VDSO || k == VMA_VVAR || k == VMA_URING || k == VMA_SKIP)
+	if (k == VMA_VDSO || k == VMA_VVAR || k == VMA_URING || k == VMA_AIO || k == VMA_SKIP)
 		return false;
-	if (starts(m->path, "/[aio]")) {
-		vma_refuse(d, p, m, "an aio context (io_setup): whether requests are in flight cannot be seen");
-	} else if (starts(m->path, "/secretmem")) {
+	if (starts(m->path, "/secretmem")) {
 		vma_refuse(d, p, m, "secret memory (memfd_secret) is not supported");
 	} else if (starts(m->path, "anon_inode:") || starts(m->path, "socket:")) {
 		snprintf(what, sizeof what, "mapping of %s is not supported", m->path);
@@ -120,7 +120,7 @@ int mm_classify(struct dump *d, struct dproc *p, struct err *e)
 
 static void vma_record(struct buf *b, const struct dvma *v)
 {
-	static const char *const kinds[] = { "", "anon", "file", "shm", "vdso", "vvar", "sysv", "uring" };
+	static const char *const kinds[] = { "", "anon", "file", "shm", "vdso", "vvar", "sysv", "uring", "aio" };
 	const struct proc_map *m = v->m;
 	char prot[4] = { m->r ? 'r' : '-', m->w ? 'w' : '-', m->x ? 'x' : '-', 0 }, flags[256] = "";
 

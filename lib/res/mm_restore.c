@@ -13,7 +13,7 @@ static int parse_kind(const struct rec *rec, enum vma_kind *k, struct err *e)
 {
 	static const struct { const char *s; enum vma_kind k; } t[] = {
 		{ "anon", VMA_ANON }, { "file", VMA_FILE }, { "shm", VMA_SHM }, { "vdso", VMA_VDSO }, { "vvar", VMA_VVAR },
-		{ "sysv", VMA_SYSV }, { "uring", VMA_URING },
+		{ "sysv", VMA_SYSV }, { "uring", VMA_URING }, { "aio", VMA_AIO },
 	};
 	const char *s;
 

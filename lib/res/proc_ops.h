@@ -4,7 +4,7 @@
  * The order of the table (late() goes through it backwards, see cr/restart.c):
  *
  *     unsupported, ns, clocks, ctty, umask, fs, sigaction, procfs, rlimit, mlockall, comm, sched, seccomp, creds, keyring, prctl, thread,
- *     locks, sysv, sigpending, posix_timer, itimer, pidfd, mqueue, uring, ns_enter
+ *     locks, sysv, sigpending, posix_timer, itimer, pidfd, mqueue, uring, aio, ns_enter
  *
  * restore_thread(): scheduling needs the restorer's credentials, so it comes before creds (as oom_score_adj and raised
  * hard limits do: those are set in restore(), before any restore_thread()). A seccomp filter may need CAP_SYS_ADMIN of the
@@ -43,6 +43,7 @@ extern const struct res_ops res_posix_timer;
 extern const struct res_ops res_itimer;
 extern const struct res_ops res_keyring;      /* keyring.c: session, process and thread keyrings */
 extern const struct res_ops res_uring;        /* fd_uring.c: mapped rings, registered buffers */
+extern const struct res_ops res_aio;          /* aio.c: contexts of io_setup */
 extern const struct res_ops res_mqueue;       /* fd_mqueue.c: who is to be notified */
 extern const struct res_ops res_pidfd;        /* fd_pidfd.c: processes take their pidfds, when all threads exist */
 

@@ -11,7 +11,7 @@
 const char *const res_proc_types[] = {
 	"umask", "fs", "sigaction", "sigpending", "oom_score_adj", "coredump_filter", "autogroup", "rlimit",
 	"prctl", "comm", "sched", "seccomp", "seccomp_filter", "creds", "robust_list", "tid_address",
-	"altstack", "mempolicy", "rseq", "posix_timer", "itimer", "semundo", "keys", "key", "clocks", "namespaces", "mlockall", "in_group", NULL
+	"altstack", "mempolicy", "rseq", "posix_timer", "itimer", "semundo", "keys", "key", "clocks", "namespaces", "mlockall", "in_group", "aio", NULL
 };
 
 struct remote *thread_rem(const struct dproc *p, const struct dthread *th)

@@ -111,6 +111,7 @@ struct dump {
 	char *groups;                  /* control groups of the first member, where the job has none: member_group.c */
 	struct dump_groups *mgroups;   /* those below the job's own: member_group.h */
 	const struct cgroup_set *job_groups; /* those of the job, NULL: it has none */
+	pid_t supervisor;              /* of the job, 0: none */
 	pid_t above;                   /* who started the job's supervisor, 0: not known */
 	pid_t nsinit;                  /* its first process, not a member; 0 */
 	struct dns_world *ns;          /* namespaces of members: ns_obj.h */

@@ -28,6 +28,7 @@ struct remote {
 	size_t child_left;      /* entries reserved for the list of the last remote_clone */
 	size_t child_off;       /* where the next of them goes in img */
 	struct pid_list born;
+	const struct remote_watch *watch;
 	char *img;              /* local copy of the scratch area */
 	struct { const char *what; int flags; } meta[REMOTE_MAX_CALLS];
 };

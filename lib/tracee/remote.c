@@ -27,6 +27,7 @@ struct remote *remote_new(struct tracee *t, size_t i, struct err *e)
 	r->strays = 0;
 	r->child_left = 0;
 	r->born.n = 0;
+	r->watch = NULL;
 	r->ncalls = 0;
 	memset(r->img, 0, SCRATCH_HEAD);
 	t->active = r;
@@ -191,6 +192,10 @@ void remote_child(struct remote *r, long nr, uint64_t a0, uint64_t a1, uint64_t 
 	r->child_off += SE_SIZE;
 	r->child_left--;
 }
+
+void remote_watch(struct remote *r, const struct remote_watch *w) { r->watch = w; }
+size_t remote_queued(const struct remote *r) { return r->done ? 0 : r->ncalls; }
+uint64_t remote_child_addr(const struct remote *r) { return r->scratch + r->child_off; }
 
 uint64_t remote_arg_addr(const struct remote *r, size_t index, int arg)
 {

@@ -41,16 +41,32 @@ static int resume(struct remote *r, long how, int sig, struct err *e)
 	return err_sys(e, "thread %d: cannot resume it", (int)r->t->thr[r->i].tid);
 }
 
+static int watched_birth(struct remote *r, pid_t child)
+{
+	const unsigned long opt = XPT_OPTIONS | XPT_O_EXITKILL;
+
+	if (pt(XPT_SETOPTIONS, child, 0, (void *)(opt | XPT_O_SUSPEND_SECCOMP)) < 0 && pt(XPT_SETOPTIONS, child, 0, (void *)opt) < 0)
+		return -1;
+	return r->watch->born(r->watch->ctx, child);
+}
+
 /* A child made with CLONE_VFORK: its parent goes on only when it has come to its end. */
 static int drive_vfork(struct remote *r, pid_t child, struct err *e)
 {
+	bool first = r->watch != NULL;
 	int st;
 
 	for (;;) {
 		int sig = 0;
 
-		if (pt_wait(child, &st, 0) < 0 || st_dead(st))
+		if (pt_wait(child, &st, 0) < 0 || st_dead(st)) {
+			if (r->watch)
+				r->watch->dead(r->watch->ctx);
 			return 0;
+		}
+		if (first && watched_birth(r, child))
+			kill(child, SIGKILL);
+		first = false;
 		if (st_is_birth(st)) {
 			unsigned long born = 0;
 

@@ -127,6 +127,15 @@ size_t remote_clone(struct remote *r, const char *what, int flags, size_t child,
 		    uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3, uint64_t a4, uint64_t a5);
 void remote_child(struct remote *r, long nr, uint64_t a0, uint64_t a1, uint64_t a2, uint64_t a3,
 		  uint64_t a4, uint64_t a5);
+/* A child that shares memory with the tracee and that it waits for (CLONE_VM|CLONE_VFORK). With a watch it stands before its first
+ * call at `born` (not 0: it is killed), dies with this process from then on, and has ended at `dead`, when the tracee itself may not
+ * have gone on yet. Neither may use the remote. */
+struct remote_watch { int (*born)(void *ctx, pid_t child); void (*dead)(void *ctx); void *ctx; };
+void remote_watch(struct remote *r, const struct remote_watch *w); /* for the rest of r's life; NULL: none */
+/* The place of the next remote_child in the tracee: its number, 32 bits, comes first. */
+uint64_t remote_child_addr(const struct remote *r);
+/* How many calls are queued: the index of the next. */
+size_t remote_queued(const struct remote *r);
 /* Address in the tracee of argument `arg` of call `index`, for calls that fill in a later one's argument
  * (PARENT_SETTID into the pid of a wait4). */
 uint64_t remote_arg_addr(const struct remote *r, size_t index, int arg);

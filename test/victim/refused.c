@@ -13,10 +13,11 @@
 #include <linux/perf_event.h>
 #include <linux/rtnetlink.h>
 #include <linux/seccomp.h>
+#include <linux/aio_abi.h>
 #include <mqueue.h>
+#include <poll.h>
 #include <net/if.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -214,8 +215,16 @@ static void memory(void)
 		mapped(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0), "secret memory (memfd_secret) is not supported");
 		close(fd);
 	}
-	if (!syscall(SYS_io_setup, 1, &aio))
-		mapped((void *)aio, "an aio context (io_setup): whether requests are in flight cannot be seen");
+	if (!syscall(SYS_io_setup, 1, &aio)) {
+		int never[2];
+		struct iocb r = { .aio_lio_opcode = IOCB_CMD_POLL, .aio_buf = POLLIN }, *list = &r;
+
+		VICTIM_TRY(pipe(never));
+		r.aio_fildes = (unsigned)never[0];
+		VICTIM_CHECK(syscall(SYS_io_submit, aio, 1, &list) == 1);
+		mapped((void *)aio, geteuid() ? "an aio context (io_setup): whether requests are in flight is found out only by root, in a job with a control group" :
+						"an aio context (io_setup): 1 requests are in flight");
+	}
 	fd = (int)syscall(SYS_perf_event_open, &pa, 0, -1, -1, 0);
 	if (fd >= 0) {
 		mapped(mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0), "mapping of anon_inode:[perf_event] is not supported");
