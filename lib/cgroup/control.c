@@ -156,7 +156,8 @@ static int set_state(const struct cgroup_hier *h, bool freeze)
 		     : cg_write(h, "freezer.state", freeze ? "FROZEN" : "THAWED");
 }
 
-/* v2 tells a change of cgroup.events by POLLPRI; v1 wants to be asked, and FROZEN written anew while members fork. */
+/* v2 tells a change of cgroup.events by POLLPRI; v1 wants to be asked, and FROZEN written anew while members fork. False at once when
+ * the group goes meanwhile: its supervisor removes it when all have died. */
 static bool wait_state(const struct cgroup_hier *h, bool freeze)
 {
 	char p[CG_PATH];
@@ -177,7 +178,8 @@ static bool wait_state(const struct cgroup_hier *h, bool freeze)
 			poll(&pf, 1, 50);
 		} else {
 			cg_sleep_ms(1);
-			set_state(h, freeze);
+			if (set_state(h, freeze) < 0 && errno == ENOENT)
+				return false;
 		}
 	}
 }
@@ -250,7 +252,7 @@ static int kill_rounds(const struct cgroup_set *s, const struct cgroup_hier *h, 
 		thaw_v1(s);
 		if (r < 0)
 			return -1;
-		if (now_ms() >= end)
+		if (now_ms() >= end && !cgroup_empty(s))
 			return err_set(e, EX_FAILED, "processes in %s%s do not die", h->mount, h->path);
 		cg_sleep_ms(1);
 	}

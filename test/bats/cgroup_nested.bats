@@ -549,3 +549,25 @@ for i in range(3): threading.Thread(target=time.sleep, args=(1000,), daemon=True
 open("ready", "w")
 time.sleep(1000)' >/dev/null
 }
+
+@test "version 1 alone: xcgkill does not wait for a group that its supervisor has removed meanwhile" {
+	need_v2
+	need_cgroup freezer
+	need_command python3
+	grep -q ' cgroup .*freezer' /proc/mounts || skip "the freezer is no hierarchy of version 1 here"
+	local own=$JOB main dir i
+	for i in $(seq 12); do
+		JOB=$own-$i
+		rm -f ready
+		with_v1_job
+		wait_until test -e ready
+		main=$(main_of)
+		dir=/sys/fs/cgroup/freezer/xos/$JOB
+		mkdir "$dir/a" "$dir/a/b"
+		ls "/proc/$main/task" | tail -n 2 | while read -r tid; do echo "$tid" >"$dir/a/b/tasks"; done
+		with_v1 xcgfreeze "$JOB"
+		with_v1 xcgfreeze -u "$JOB"
+		with_v1 timeout 5 xcgkill -q "$JOB"
+		[ ! -e "$dir" ]
+	done
+}
