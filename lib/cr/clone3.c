@@ -28,10 +28,11 @@ void clone3_numbers(struct restore *r, const struct rproc *maker, pid_t pid, con
 	const struct rns *user = maker ? user_now(r, maker) : NULL;
 
 	out->n = 0;
+	out->pidns = !nnspid ? NULL : maker && maker->pidns_child ? maker->pidns_child : maker ? maker->pidns : NULL;
 	for (size_t i = nnspid; i-- > 0;)
 		out->v[out->n++] = nspid[i];
 	out->v[out->n++] = pid;
-	out->may = !user ? out->n : nnspid && rules_over(user, maker->pidns_child ? maker->pidns_child : maker->pidns) ? nnspid : 0;
+	out->may = !user ? out->n : nnspid && rules_over(user, out->pidns) ? nnspid : 0;
 }
 
 /* Sets the number that was given last; *before gets what it was. */
@@ -62,6 +63,47 @@ bool clone3_wait_free(const struct numbers *nums)
 	return false;
 }
 
+/* In the PID namespace; the kernel asks for its owner's rights, which we have from above. */
+static int last_inside(void *ctx, struct buf *answer, int *give, struct err *e)
+{
+	pid_t before;
+
+	(void)answer;
+	(void)give;
+	return last_number(*(const pid_t *)ctx, &before) ? err_sys(e, "cannot choose a PID in a PID namespace (/proc/sys/kernel/ns_last_pid)") : 0;
+}
+
+/* Who does it takes a number there, and has gone when this returns. */
+static int choose_below(const struct numbers *nums, struct err *e)
+{
+	const struct rns *in = nums->pidns;
+
+	for (size_t i = 0; i + 1 < nums->n && in; i++, in = in->parent) {
+		struct ns_place at = NS_HERE;
+		pid_t last = nums->v[i] - 1;
+		struct ns_job job = { .fn = last_inside, .ctx = &last };
+
+		at.fd[NSK_PID] = in->fd;
+		if (i >= nums->may && ns_run(&at, &job, NULL, NULL, e))
+			return -1;
+	}
+	return 0;
+}
+
+bool clone3_right_below(pid_t pid, const struct numbers *nums)
+{
+	struct proc_status st;
+
+	if (nums->n == 1 || nums->may + 1 >= nums->n)
+		return true;
+	if (proc_status_read(&st, pid, pid, NULL) || st.nnspid < nums->n)
+		return false;
+	for (size_t i = 0; i + 1 < nums->n; i++)
+		if (st.nspid[st.nnspid - 1 - i] != nums->v[i])
+			return false;
+	return true;
+}
+
 int clone3_remote(struct rproc *maker, struct clone3_args *a, const struct numbers *nums, long *ret, struct err *e)
 {
 	pid_t before = 0, ours = nums->v[nums->n - 1];
@@ -71,6 +113,8 @@ int clone3_remote(struct rproc *maker, struct clone3_args *a, const struct numbe
 	a->set_tid = nums->may ? remote_put(maker->rem, nums->v, nums->may * sizeof *nums->v) : 0;
 	a->set_tid_size = nums->may;
 	at = remote_put(maker->rem, a, sizeof *a);
+	if (nums->may + 1 < nums->n && choose_below(nums, e))
+		return -1;
 	if (nums->may < nums->n && last_number(ours - 1, &before))
 		return err_sys(e, "cannot choose PID %d (/proc/sys/kernel/ns_last_pid)", ours);
 	rc = remote_one(maker->rem, "clone3", ret, e, SYS_clone3, at, sizeof *a, 0, 0, 0, 0);

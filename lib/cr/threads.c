@@ -65,6 +65,8 @@ static int make_thread(struct restore *r, struct rproc *p, struct rthread *th, s
 		if (ret < 0)
 			break;
 		tid = nums.may == nums.n ? th->tid : newborn(p);
+		if (tid == th->tid && !clone3_right_below(tid, &nums))
+			return err_set(e, EX_BUSY, "thread %d: its number in a PID namespace of the job is in use", tid);
 		if (tid == th->tid) {
 			th->index = p->t->nthr;
 			return tracee_adopt_thread(p->t, tid, e);

@@ -110,7 +110,7 @@ int tree_clone(struct restore *r, struct rproc *maker, struct rproc *parent, uin
 			return 0;
 		pid = newborn(r, parent, maker->made);
 		if (pid == child->pid)
-			return 0;
+			return clone3_right_below(pid, &nums) ? 0 : err_set(e, EX_BUSY, "process %d: its number in a PID namespace of the job is in use", pid);
 		log_debug("tree", "PID %d, not %d: once more", pid, child->pid);
 		if (!pid || discard(r, parent, pid, e))
 			return err_is_set(e) ? -1 : err_set(e, EX_FAILED, "process %d was lost when it was made", child->pid);

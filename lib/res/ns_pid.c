@@ -47,9 +47,6 @@ static void member_check(struct dump *d, struct dproc *p, const struct dns *n, c
 		refuse(d, p, "in a PID namespace of its own: the leader of its process group %d has gone", p->vpgid);
 	if (p->vsid && !dump_find(d, p->vsid))
 		refuse(d, p, "in a PID namespace of its own: the leader of its session %d has gone", p->vsid);
-	/* Threads are made in the user namespace: by who may choose numbers in all PID namespaces but the reference. */
-	if (p->nthr > 1 && p->ns[NSK_USER] && !is_below(n->user, p->ns[NSK_USER]) && n->user != p->ns[NSK_USER])
-		refuse(d, p, "threads in a user namespace that its PID namespace does not belong to");
 }
 
 static int pid_check(struct dump *d, struct dns *n, struct err *e)

@@ -130,6 +130,11 @@ for link in bin lib lib64 sbin; do [ ! -L "/$link" ] || small+=(--symlink "$(rea
 	in_box box_sh "${all_of[@]}" --new-session
 }
 
+@test "ordinary user: bwrap: only /usr, read-only, a new /dev and /proc; files in a tmpfs and a unix socket there" {
+	ordinary
+	in_box box_py "${small[@]}"
+}
+
 @test "ordinary user: bwrap: only /usr, ends with its parent; a shell, awk and sqlite3 in a tmpfs" {
 	ordinary
 	in_box box_sh "${small[@]}" --die-with-parent --unshare-user --uid 1000 --gid 1000
