@@ -224,6 +224,8 @@ static int make(struct restore *r, struct restart_run *run, struct err *e)
 static int note_roots(struct restore *r, struct restart_run *run, struct err *e)
 {
 	run->foreground = r->foreground;
+	run->terminal = r->terminal;
+	run->terminal_number = r->terminal_number;
 	for (size_t i = 0; i < r->nprocs; i++) {
 		struct rproc *p = r->procs[i];
 		if (p->helper || p->zombie)

@@ -10,11 +10,13 @@
 #include "job/limits.h"
 #include "job/netlock.h"
 #include "job/supervise.h"
+#include "job/terminal.h"
 
 #include <fcntl.h>
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -29,6 +31,8 @@ struct revive {
 	int group_v2;                          /* that one, or -1 */
 	bool in_group;
 	struct restart_run run;
+	struct terminal tty;                   /* ours; fd -1: none, or detached */
+	struct shared { bool resized; } *shared; /* with a child in new namespaces */
 };
 
 /* ---- the image ---- */
@@ -195,25 +199,33 @@ static int enter(void *ctx, bool born_inside)
 	return v->in_group ? cgroup_entry_enter(born_inside ? &v->entry_v1 : &v->entry) : 0;
 }
 
-/* A job that had groups of its own on a terminal (a shell) gets the foreground of ours; we take it back at its end. The change
- * comes before the job runs: it would be stopped for reading in the background otherwise. */
-static void foreground(pid_t pgid)
-{
-	sigset_t ttou, old;
-
-	sigemptyset(&ttou);
-	sigaddset(&ttou, SIGTTOU);
-	sigprocmask(SIG_BLOCK, &ttou, &old);
-	tcsetpgrp(0, pgid);
-	sigprocmask(SIG_SETMASK, &old, NULL);
-}
-
+/* The terminal becomes as the job had it, and a group of the job's own on it (a shell's) gets the foreground; at the job's end
+ * all that is taken back. The change comes before the job runs: it would be stopped for reading in the background otherwise.
+ * Perhaps this is not the supervisor but a child of it in new namespaces. */
 static void before_run(void *ctx)
 {
 	struct revive *v = ctx;
 
-	if (v->run.foreground && !v->o->detach && tcgetpgrp(0) == getpgrp())
-		foreground(v->run.foreground);
+	if (!v->shared || !terminal_ours(&v->tty))
+		return;
+	if (v->run.terminal_number == terminal_number(v->tty.fd))
+		v->shared->resized = terminal_apply(&v->tty, &v->run.terminal);
+	if (v->run.foreground)
+		terminal_give(&v->tty, v->run.foreground);
+}
+
+static int terminal_begin(struct revive *v, struct err *e)
+{
+	v->tty.fd = -1;
+	if (v->o->detach)
+		return 0;
+	v->shared = mmap(NULL, sizeof *v->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (v->shared == MAP_FAILED) {
+		v->shared = NULL;
+		return err_set(e, EX_FAILED, "out of memory");
+	}
+	terminal_keep(&v->tty);
+	return 0;
 }
 
 static void fill_run(struct revive *v, struct restart_run *run)
@@ -285,7 +297,7 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 	int rc;
 
 	fill_run(v, run);
-	if (end_running(v, e) || supervise_begin(&sig, e))
+	if (end_running(v, e) || supervise_begin(&sig, e) || terminal_begin(v, e))
 		return -1;
 	rc = make_job(v, &old, e);
 	if (!rc && v->o->detach)
@@ -319,9 +331,10 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 		cleanup_fd(&null);
 	}
 	pid_list_free(&run->roots);
+	if (v->shared && v->shared->resized)
+		terminal_resized(&v->tty);
 	rc = supervise(v->j, &so, status, e);
-	if (run->foreground && !v->o->detach)
-		foreground(getpgrp());
+	terminal_back(&v->tty, true);
 	return rc;
 }
 

@@ -183,12 +183,17 @@ static int run_here(const struct job_run_opts *o, struct job_run_result *r, int 
 	}
 	cleanup_stdio(&s);
 	s.in = s.out = s.err = -1;
+	struct terminal tty = { .fd = -1 };
+	if (!o->detach)
+		terminal_keep(&tty);
 	struct supervise_opts so = {
 		.wait_all = o->wait_all, .job_control = !o->detach, .time_ms = o->limits->time_ms,
 		.timed_out = &r->timed_out,
 	};
 	int k = supervise(j, &so, status, e);
 	fill_result(r, j);
+	/* Who was killed leaves the terminal as it was in the middle of his work. */
+	terminal_back(&tty, r->stopped || r->exit_signal > 0);
 	job_free(j);
 	return k;
 }

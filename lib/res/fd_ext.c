@@ -1,8 +1,10 @@
-/* fd_ext: see fd_ext.h. Record: TYPE="ext" ... EXTERNAL="1" [STD=n] */
+/* fd_ext: see fd_ext.h. Record: TYPE="ext" ... EXTERNAL="1" [STD=n] [TERMIOS= ROWS= COLS=: a terminal in whose foreground the
+ * job was; in the background the settings are somebody else's] */
 #include "res/fd_ext.h"
 #include "res/fd_ops.h"
 #include "common/cleanup.h"
 #include "common/num.h"
+#include "job/terminal.h"
 
 #include <fcntl.h>
 #include <linux/kcmp.h>
@@ -116,26 +118,34 @@ void ext_dump(struct dump *d, const struct dfile *f)
 		}
 }
 
+static void terminal_dump(struct dump *d, const struct dfile *f)
+{
+	struct buf *b = &d->files_out;
+	unsigned number = S_ISCHR(f->st.st_mode) ? terminal_number(f->lfd) : 0;
+	struct terminal_look l;
+
+	for (size_t i = 0; number && i < d->nprocs; i++) {
+		const struct proc_stat *st = &d->procs[i]->stat;
+
+		if ((unsigned)st->tty_nr != number || st->tpgid <= 0 || st->tpgid != st->pgrp || !terminal_look(f->lfd, &l))
+			continue;
+		rec_put_bin(b, "TERMIOS", l.settings, sizeof l.settings);
+		rec_put_u64(b, "ROWS", l.rows);
+		rec_put_u64(b, "COLS", l.cols);
+		return;
+	}
+}
+
 static int ext_dump_op(struct dump *d, struct dfile *f, struct err *e)
 {
 	ext_dump(d, f);
+	terminal_dump(d, f);
 	return 0;
 }
 
 static bool is_terminal(const char *path)
 {
 	return path && (!strncmp(path, "/dev/pts/", 9) || !strncmp(path, "/dev/tty", 8) || !strcmp(path, "/dev/console"));
-}
-
-/* With -t every terminal, without it one that is no stdio, becomes the one that the restart runs on. */
-static int open_terminal(struct rfile *f, const char *path, uint64_t flags, struct err *e)
-{
-	f->fd = open("/dev/tty", ((int)flags & (O_ACCMODE | O_NONBLOCK)) | O_CLOEXEC | O_NOCTTY);
-	if (f->fd >= 0)
-		return 0;
-	err_set(e, EX_MISFIT, "%s was a terminal, and the restart has none", path);
-	err_hint(e, "run xrestart on a terminal, or say what to connect it to with -S %u=PATH", f->id);
-	return -1;
 }
 
 /* Who has it, for a message: "pid 12: fd 5". */
@@ -151,7 +161,40 @@ static const char *holder(const struct restore *r, const struct rfile *f, char *
 	return out;
 }
 
-int ext_open(struct restore *r, struct rfile *f, struct err *e)
+/* How the job had its terminal, when it has come to be a terminal again. */
+static int terminal_note(struct restore *r, const struct rfile *f, struct err *e)
+{
+	struct terminal_look *l = &r->terminal;
+	uint64_t rows, cols;
+	size_t n;
+
+	if (!rec_find(&f->rec, "TERMIOS"))
+		return 0;
+	if (rec_bin(&f->rec, "TERMIOS", l->settings, sizeof l->settings, sizeof l->settings, &n, e) ||
+	    rec_u64(&f->rec, "ROWS", UINT16_MAX, &rows, e) || rec_u64(&f->rec, "COLS", UINT16_MAX, &cols, e))
+		return -1;
+	l->rows = (unsigned short)rows;
+	l->cols = (unsigned short)cols;
+	if (!l->have)
+		r->terminal_number = terminal_number(f->fd);
+	l->have = r->terminal_number != 0;
+	return 0;
+}
+
+/* With -t every terminal, without it one that is no stdio, becomes the one that the restart runs on. */
+static int open_terminal(const struct restore *r, struct rfile *f, const char *path, uint64_t flags, struct err *e)
+{
+	char who[48];
+
+	f->fd = open("/dev/tty", ((int)flags & (O_ACCMODE | O_NONBLOCK)) | O_CLOEXEC | O_NOCTTY);
+	if (f->fd >= 0)
+		return 0;
+	err_set(e, EX_MISFIT, "%s: %s was a terminal, and the restart has none", holder(r, f, who, sizeof who), path);
+	err_hint(e, "run xrestart on a terminal and not with -d, or say what to connect it to with -S %u=PATH", f->id);
+	return -1;
+}
+
+static int connect_outside(struct restore *r, struct rfile *f, struct err *e)
 {
 	char id[16], who[48];
 	const char *to, *path = rec_find(&f->rec, "PATH");
@@ -174,7 +217,7 @@ int ext_open(struct restore *r, struct rfile *f, struct err *e)
 		return f->fd < 0 ? err_sys(e, "-S %s=%s: cannot open it", id, to) : 0;
 	}
 	if (is_terminal(path) && (std == 3 || r->o->tty))
-		return open_terminal(f, path, flags, e);
+		return open_terminal(r, f, path, flags, e);
 	if (std == 3) {
 		err_set(e, EX_MISFIT, "%s: %s led outside the job and is no stdin, stdout or stderr",
 			holder(r, f, who, sizeof who), path ? path : "a file");
@@ -183,6 +226,11 @@ int ext_open(struct restore *r, struct rfile *f, struct err *e)
 	}
 	f->fd = r->o->std[std] >= 0 ? fcntl(r->o->std[std], F_DUPFD_CLOEXEC, 3) : open("/dev/null", O_RDWR | O_CLOEXEC);
 	return f->fd < 0 ? err_sys(e, "cannot connect %s", path ? path : "stdio") : 0;
+}
+
+int ext_open(struct restore *r, struct rfile *f, struct err *e)
+{
+	return connect_outside(r, f, e) || terminal_note(r, f, e) ? -1 : 0;
 }
 
 const struct fd_ops fd_ext_ops = {

@@ -24,6 +24,7 @@
 #include "common/progress.h"
 #include "common/rec.h"
 #include "image/image.h"
+#include "job/terminal.h"
 #include "res/ns_run.h"
 #include "tracee/tracee.h"
 #include <limits.h>
@@ -207,6 +208,8 @@ struct restore {
 	struct rproc **procs; size_t nprocs;
 	struct rproc **bypid; size_t nbypid;    /* the same, by PID */
 	pid_t foreground;                       /* the group that was in the foreground of a terminal outside, 0 */
+	struct terminal_look terminal;          /* how the job had that terminal, */
+	unsigned terminal_number;               /* and which one it is now; 0: none */
 	pid_t next_passing;                     /* where the search for an unused PID goes on */
 	bool done;                              /* the job runs: what was made for it stays */
 	bool check_only;                        /* nothing outside may be changed, files neither */

@@ -1,0 +1,38 @@
+/* terminal: the controlling terminal of a supervisor: whose it is, how it was set, and how a job wants it. */
+#ifndef XOS_JOB_TERMINAL_H
+#define XOS_JOB_TERMINAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* As a job had its terminal, see ioctl_tty(2). */
+struct terminal_look {
+	bool have;
+	unsigned char settings[44];    /* struct termios2 */
+	unsigned short rows, cols;
+};
+/* How the terminal is. False: fd is none. */
+bool terminal_look(int fd, struct terminal_look *l);
+/* Its number as in the field tty_nr of proc_pid_stat(5), whatever name it was opened by; 0: fd is no terminal. */
+unsigned terminal_number(int fd);
+
+struct terminal {
+	int fd;                        /* -1: there is none */
+	struct terminal_look was;      /* have: we were in its foreground */
+};
+/* Our controlling terminal, if we have one. */
+void terminal_keep(struct terminal *t);
+/* Are we in the foreground? */
+bool terminal_ours(const struct terminal *t);
+/* Gives the foreground to that group of our session. The caller was in the foreground, or is not stopped by SIGTTOU. */
+void terminal_give(const struct terminal *t, pid_t pgid);
+/* The settings of l, when we are in the foreground. Returns whether its size is another one. */
+bool terminal_apply(const struct terminal *t, const struct terminal_look *l);
+/* What the kernel does when a terminal gets another size: SIGWINCH to the group in the foreground. */
+void terminal_resized(const struct terminal *t);
+/* Takes back the foreground from a group that has ended, and with `settings` has the terminal as it was. A terminal that is
+ * somebody else's by now is left alone. Closes it. */
+void terminal_back(struct terminal *t, bool settings);
+
+#endif
