@@ -206,7 +206,7 @@ static void before_run(void *ctx)
 {
 	struct revive *v = ctx;
 
-	if (!v->shared || !terminal_ours(&v->tty))
+	if (v->tty.fd < 0)
 		return;
 	if (v->run.terminal_number == terminal_number(v->tty.fd))
 		v->shared->resized = terminal_apply(&v->tty, &v->run.terminal);
@@ -220,10 +220,8 @@ static int terminal_begin(struct revive *v, struct err *e)
 	if (v->o->detach)
 		return 0;
 	v->shared = mmap(NULL, sizeof *v->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (v->shared == MAP_FAILED) {
-		v->shared = NULL;
+	if (v->shared == MAP_FAILED)
 		return err_set(e, EX_FAILED, "out of memory");
-	}
 	terminal_keep(&v->tty);
 	return 0;
 }
@@ -288,6 +286,18 @@ static void close_std(struct restart_run *run)
 			close(run->o.std[i]);
 }
 
+/* It runs already, and nobody would know. Its end is awaited: as long as a group has zombies, it has the terminal. */
+static void end_unrecorded(struct revive *v)
+{
+	enum { WAIT_MS = 2000 };
+	pid_t pid;
+
+	job_kill(v->j, SIGKILL, NULL);
+	for (int ms = 0; ms < WAIT_MS && (pid = waitpid(-1, NULL, WNOHANG | __WALL)) >= 0; ms += !pid)
+		if (!pid)
+			usleep(1000);
+}
+
 static int run_job(struct revive *v, int ready, int *status, struct err *e)
 {
 	struct supervise_signals sig;
@@ -305,7 +315,7 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 	if (!rc)
 		rc = bring_back(v, run, e);
 	if (!rc && (rc = fault("restart.record") ? err_set(e, EX_FAILED, "fault point restart.record") : job_save(v->j, e)))
-		job_kill(v->j, SIGKILL, NULL); /* it runs already, and nobody would know */
+		end_unrecorded(v);
 	image_free(v->im);
 	v->im = NULL;
 	if (rc)
@@ -318,8 +328,10 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 	}
 	if (v->o->detach)
 		close_std(run);
-	if (rc)
+	if (rc) {
+		terminal_back(&v->tty, true);
 		return -1;
+	}
 	if (ready >= 0) {
 		int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
@@ -331,7 +343,7 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 		cleanup_fd(&null);
 	}
 	pid_list_free(&run->roots);
-	if (v->shared && v->shared->resized)
+	if (v->tty.fd >= 0 && v->shared->resized)
 		terminal_resized(&v->tty);
 	rc = supervise(v->j, &so, status, e);
 	terminal_back(&v->tty, true);

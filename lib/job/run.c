@@ -1,6 +1,7 @@
 #include "job/run.h"
 #include "common/cleanup.h"
 #include "job/internal.h"
+#include "job/terminal.h"
 #include <fcntl.h>
 #include <limits.h>
 #include <string.h>
@@ -160,13 +161,17 @@ static int run_here(const struct job_run_opts *o, struct job_run_result *r, int 
 	struct supervise_signals sig;
 	__attribute__((cleanup(cleanup_stdio))) struct stdio s = { -1, -1, -1 };
 	struct message m = { .ok = true };
+	struct terminal tty = { .fd = -1 };
 	struct job *j = NULL;
 	*status = EX_TOOL;
 	if (supervise_begin(&sig, e) < 0 || job_create_new(&j, o->state_dir, o->id, e) < 0) {
 		*status = tool_status(e);
 		return -1;
 	}
+	if (!o->detach)
+		terminal_keep(&tty);
 	if (start(j, o, &sig, &s, e) < 0) {
+		terminal_back(&tty, false);
 		*status = tool_status(e);
 		abandon(j, o->id == NULL, *status);
 		job_free(j);
@@ -183,9 +188,6 @@ static int run_here(const struct job_run_opts *o, struct job_run_result *r, int 
 	}
 	cleanup_stdio(&s);
 	s.in = s.out = s.err = -1;
-	struct terminal tty = { .fd = -1 };
-	if (!o->detach)
-		terminal_keep(&tty);
 	struct supervise_opts so = {
 		.wait_all = o->wait_all, .job_control = !o->detach, .time_ms = o->limits->time_ms,
 		.timed_out = &r->timed_out,
@@ -193,7 +195,7 @@ static int run_here(const struct job_run_opts *o, struct job_run_result *r, int 
 	int k = supervise(j, &so, status, e);
 	fill_result(r, j);
 	/* Who was killed leaves the terminal as it was in the middle of his work. */
-	terminal_back(&tty, r->stopped || r->exit_signal > 0);
+	terminal_back(&tty, r->stopped || r->timed_out || r->exit_signal > 0);
 	job_free(j);
 	return k;
 }

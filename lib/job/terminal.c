@@ -4,6 +4,7 @@
 #include <asm/termbits.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/major.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -44,16 +45,23 @@ static pid_t foreground(int fd)
 	return ioctl(fd, TIOCGPGRP, &pgid) ? -1 : pgid;
 }
 
-void terminal_keep(struct terminal *t)
+static bool ours(int fd)
 {
-	*t = (struct terminal){ .fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC) };
-	if (t->fd >= 0 && terminal_ours(t))
-		terminal_look(t->fd, &t->was);
+	return fd >= 0 && foreground(fd) == getpgrp();
 }
 
-bool terminal_ours(const struct terminal *t)
+void terminal_keep(struct terminal *t)
 {
-	return t->fd >= 0 && foreground(t->fd) == getpgrp();
+	struct sigaction sa;
+
+	*t = (struct terminal){ .fd = -1 };
+	if (sigaction(SIGINT, NULL, &sa) || sa.sa_handler == SIG_IGN)
+		return;
+	t->fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	if (ours(t->fd) && terminal_look(t->fd, &t->was))
+		return;
+	cleanup_fd(&t->fd);
+	t->fd = -1;
 }
 
 /* Calls of somebody in the background would stop him. */
@@ -70,18 +78,26 @@ static void undisturbed(int fd, unsigned long req, const void *arg)
 
 void terminal_give(const struct terminal *t, pid_t pgid)
 {
-	if (t->fd >= 0)
+	if (ours(t->fd))
 		undisturbed(t->fd, TIOCSPGRP, &pgid);
 }
 
 bool terminal_apply(const struct terminal *t, const struct terminal_look *l)
 {
+	unsigned ma = terminal_number(t->fd) >> 8 & 0xfff;
+	struct termios2 want, line;
 	struct terminal_look now;
 
-	if (!l->have || !terminal_ours(t) || !terminal_look(t->fd, &now))
+	if (!l->have || !ours(t->fd) || !terminal_look(t->fd, &now))
 		return false;
-	if (memcmp(now.settings, l->settings, sizeof now.settings))
-		ioctl(t->fd, TCSETS2, l->settings);
+	memcpy(&want, l->settings, sizeof want);
+	memcpy(&line, now.settings, sizeof line);
+	if (ma < UNIX98_PTY_SLAVE_MAJOR || ma >= UNIX98_PTY_SLAVE_MAJOR + UNIX98_PTY_MAJOR_COUNT) {
+		want.c_cflag = line.c_cflag;
+		want.c_ispeed = line.c_ispeed;
+		want.c_ospeed = line.c_ospeed;
+	}
+	undisturbed(t->fd, TCSETS2, &want);
 	return now.rows != l->rows || now.cols != l->cols;
 }
 
@@ -95,11 +111,11 @@ void terminal_resized(const struct terminal *t)
 
 void terminal_back(struct terminal *t, bool settings)
 {
-	pid_t fg = t->fd >= 0 ? foreground(t->fd) : -1;
+	pid_t own = getpgrp(), fg = t->fd >= 0 ? foreground(t->fd) : -1;
 
-	if (t->was.have && fg >= 0 && (fg == getpgrp() || fg < 2 || (kill(-fg, 0) && errno == ESRCH))) {
-		if (fg != getpgrp())
-			terminal_give(t, getpgrp());
+	if (fg >= 0 && (fg == own || fg < 2 || (kill(-fg, 0) && errno == ESRCH))) {
+		if (fg != own)
+			undisturbed(t->fd, TIOCSPGRP, &own);
 		if (settings)
 			undisturbed(t->fd, TCSETS2, t->was.settings);
 	}

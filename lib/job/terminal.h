@@ -17,17 +17,17 @@ bool terminal_look(int fd, struct terminal_look *l);
 /* Its number as in the field tty_nr of proc_pid_stat(5), whatever name it was opened by; 0: fd is no terminal. */
 unsigned terminal_number(int fd);
 
+/* Our controlling terminal, while we are in its foreground. In the background, and in a command that a shell without job control
+ * started with `&` (it ignores SIGINT, XCU 2.11), the terminal is somebody else's to set, and there is none. */
 struct terminal {
 	int fd;                        /* -1: there is none */
-	struct terminal_look was;      /* have: we were in its foreground */
+	struct terminal_look was;
 };
-/* Our controlling terminal, if we have one. */
 void terminal_keep(struct terminal *t);
-/* Are we in the foreground? */
-bool terminal_ours(const struct terminal *t);
-/* Gives the foreground to that group of our session. The caller was in the foreground, or is not stopped by SIGTTOU. */
+/* Gives the foreground to that group of our session, if we have it still. */
 void terminal_give(const struct terminal *t, pid_t pgid);
-/* The settings of l, when we are in the foreground. Returns whether its size is another one. */
+/* The settings of l, if we have the foreground still. Only a pseudo terminal takes speed, parity and the like (c_cflag), which are
+ * those of a real line's other end. Returns whether its size is another one. */
 bool terminal_apply(const struct terminal *t, const struct terminal_look *l);
 /* What the kernel does when a terminal gets another size: SIGWINCH to the group in the foreground. */
 void terminal_resized(const struct terminal *t);

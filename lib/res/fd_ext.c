@@ -164,20 +164,19 @@ static const char *holder(const struct restore *r, const struct rfile *f, char *
 /* How the job had its terminal, when it has come to be a terminal again. */
 static int terminal_note(struct restore *r, const struct rfile *f, struct err *e)
 {
-	struct terminal_look *l = &r->terminal;
+	struct terminal_look l = { .have = true };
 	uint64_t rows, cols;
 	size_t n;
 
 	if (!rec_find(&f->rec, "TERMIOS"))
 		return 0;
-	if (rec_bin(&f->rec, "TERMIOS", l->settings, sizeof l->settings, sizeof l->settings, &n, e) ||
+	if (rec_bin(&f->rec, "TERMIOS", l.settings, sizeof l.settings, sizeof l.settings, &n, e) ||
 	    rec_u64(&f->rec, "ROWS", UINT16_MAX, &rows, e) || rec_u64(&f->rec, "COLS", UINT16_MAX, &cols, e))
 		return -1;
-	l->rows = (unsigned short)rows;
-	l->cols = (unsigned short)cols;
-	if (!l->have)
-		r->terminal_number = terminal_number(f->fd);
-	l->have = r->terminal_number != 0;
+	l.rows = (unsigned short)rows;
+	l.cols = (unsigned short)cols;
+	if (!r->terminal_number && (r->terminal_number = terminal_number(f->fd)))
+		r->terminal = l;
 	return 0;
 }
 

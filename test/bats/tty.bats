@@ -100,3 +100,257 @@ refused()
 		'os.read(s, 3000)'
 	refused "3900 bytes of input that were not read yet: 3071 can be saved"
 }
+
+# ---- somebody else's terminal ----
+
+# A job on the terminal of its starter, in raw mode with settings of its own. It writes the size and the settings that it sees to
+# `look` when told to (`again`), and at a SIGWINCH to `winch`; it leaves the terminal as it has set it. With `group` it has a process
+# group of its own in the foreground, as a shell has.
+write_job()
+{
+	cat >"$1/raw.py" <<-'END'
+		import os, signal, sys, termios, time, tty
+		t = os.open("/dev/tty", os.O_RDWR)
+		def look(f):
+		    s = os.get_terminal_size(t)
+		    a = termios.tcgetattr(t)
+		    with open(f + ".new", "w") as o:
+		        o.write("%d %d %r %s\n" % (s.lines, s.columns, a, os.tcgetpgrp(t) == os.getpgrp()))
+		    os.rename(f + ".new", f)
+		signal.signal(signal.SIGWINCH, lambda *a: look("winch"))
+		if "group" in sys.argv:
+		    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+		    os.setpgid(0, 0)
+		    os.tcsetpgrp(t, os.getpgrp())
+		if "quiet" not in sys.argv:
+		    tty.setraw(t)
+		    a = termios.tcgetattr(t)
+		    a[6][termios.VTIME], a[6][termios.VMIN] = 3, 7
+		    termios.tcsetattr(t, termios.TCSANOW, a)
+		look("look")
+		while not os.path.exists("end"):
+		    if os.path.exists("again"):
+		        os.unlink("again")
+		        look("look")
+		    time.sleep(0.01)
+		sys.exit(5)
+	END
+	# ROWS COLS COMMAND: on a new terminal of that size
+	cat >"$1/term.py" <<-'END'
+		import fcntl, os, pty, signal, struct, sys, termios
+		pid, m = pty.fork()
+		if not pid:
+		    signal.signal(signal.SIGINT, signal.SIG_DFL)
+		    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("4H", int(sys.argv[1]), int(sys.argv[2]), 0, 0))
+		    os.execvp("bash", ["bash", "--norc", "-c", sys.argv[3]])
+		try:
+		    while os.write(1, os.read(m, 4096)):
+		        pass
+		except OSError:
+		    pass
+		os.waitpid(pid, 0)
+	END
+}
+
+# someone [user]: whose the job is
+someone()
+{
+	need_command python3
+	need_command stty
+	PY=/usr/bin/python3 DIR=$PWD AS=
+	[ -x $PY ] || PY=$(command -v python3)
+	if [ -n "${1:-}" ]; then
+		need_user
+		DIR=$XOS_USER_DIR AS=run_as_user
+		$AS "$PY" -c '' || skip "python3 does not run"
+		cd "$DIR"
+	else
+		python3 -c '' || skip "python3 does not run"
+	fi
+	write_job "$DIR"
+}
+
+# on_terminal ROWS COLS COMMAND: goes on in the background; its end is the file `over`; `before` and `after` are the settings of the terminal,
+# `status` what the command ended with, `front` whether the shell is in the foreground again
+on_terminal()
+{
+	rm -f over
+	(
+		close_but
+		$AS timeout -k 5 120 "$PY" term.py "$1" "$2" "stty erase ^H; ${4:-}
+			stty -g >before; $3; echo \$? >status; stty -g >after
+			set -- \$(sed 's/.*) //' /proc/\$\$/stat); [ \$3 = \$6 ]; echo \$? >front; touch over"
+	) </dev/null >screen 2>&1 &
+	XOS_BACKGROUND="$XOS_BACKGROUND $!"
+}
+raw_at() { grep -q "^$1 .*3, 7," look; }
+# looks PATTERN: what the job sees now
+looks()
+{
+	rm -f look
+	touch again
+	wait_until test -e look || return 1
+	grep -q -- "$1" look || { echo "it sees $(cat look), not $1" >&2; return 1; }
+}
+# over STATUS: the command has ended so, and the terminal is as it was
+over()
+{
+	wait_until test -e over || { cat screen >&2; return 1; }
+	[ "$(cat status)" = "$1" ] || { echo "status $(cat status), not $1: $(cat screen)" >&2; return 1; }
+	cmp before after && [ "$(cat front)" = 0 ]
+}
+begin() { on_terminal 24 80 "xcgexec -j $JOB -- $PY raw.py $*" && wait_until raw_at '24 80'; }
+clean_as() { if [ -n "$AS" ]; then clean_user "$@"; else clean "$@"; fi; }
+
+raw_session()
+{
+	someone "$@"
+	begin
+	for size in "30 90" "20 70"; do
+		clean_as xcheckpoint -q -k "$JOB"
+		over 75
+		rm -f winch look
+		# shellcheck disable=SC2086 # two words
+		on_terminal $size "xrestart -q $JOB"
+		wait_until test -e winch
+		grep -q "^$size .*3, 7,.*True" winch
+		looks "^$size .*3, 7,.*True"
+	done
+	clean_as xcheckpoint -q -k "$JOB"
+	over 75
+	rm -f winch
+	on_terminal 20 70 "xrestart -q $JOB"
+	looks "^20 70 .*3, 7,.*True"
+	sleep 0.2
+	[ ! -e winch ]
+	touch end
+	over 5
+}
+
+@test "the starter's terminal: settings and SIGWINCH after a restart, the old settings after its end" { raw_session; }
+@test "the same as an ordinary user" { raw_session user; }
+
+group_session()
+{
+	someone "$@"
+	begin group
+	for i in 1 2; do
+		clean_as xcheckpoint -q -k "$JOB"
+		over 75
+		on_terminal 24 80 "xrestart -q $JOB"
+		looks "^24 80 .*3, 7,.*True"
+	done
+	touch end
+	over 5
+}
+
+@test "a process group of the job in the foreground of the starter's terminal" { group_session; }
+@test "the same as an ordinary user in a new PID namespace" { group_session user; }
+
+@test "a job that is killed leaves the terminal as it was, one that ends as the job set it" {
+	someone
+	begin
+	clean xcgkill -q -s KILL "$JOB"
+	over 137
+	on_terminal 24 80 "xcgexec -l time=1s -j $JOB-2 -- sh -c 'stty raw; sleep 100'"
+	over 143
+	on_terminal 24 80 "xcgexec -j $JOB-3 -- stty -echo"
+	wait_until test -e over
+	run ! cmp before after
+}
+
+@test "a restart that fails leaves the terminal as it was" {
+	someone
+	begin group
+	clean xcheckpoint -q -k "$JOB"
+	over 75
+	on_terminal 24 80 "XOS_FAULT=restart.record xrestart -q $JOB"
+	over 1
+}
+
+@test "xrestart -d touches no terminal" {
+	someone
+	on_terminal 24 80 "xcgexec -q -j $JOB -- bash -c 'trap \"touch winch\" WINCH; stty raw; touch ready; until [ -e end ]; do sleep 0.1; done; touch done'"
+	wait_until test -e ready
+	clean xcheckpoint -q -k "$JOB"
+	over 75
+	forge "$(image 1)" files | grep -q TERMIOS
+	on_terminal 30 90 "xrestart -d -q $JOB"
+	over 0
+	touch end
+	wait_until test -e done
+	[ ! -e winch ]
+}
+
+@test "a terminal that was no stdio cannot come back with xrestart -d" {
+	someone
+	begin
+	clean xcheckpoint -q -k "$JOB"
+	over 75
+	on_terminal 24 80 "xrestart -d -q $JOB"
+	over 7
+	grep -q "fd 3: /dev/.* was a terminal, and the restart has none" screen
+}
+
+@test "a restart in the background touches no terminal, and is not stopped" {
+	someone
+	begin
+	clean xcheckpoint -q -k "$JOB"
+	over 75
+	rm -f winch look
+	on_terminal 30 90 "xrestart -q $JOB & wait \$!" "set -m"
+	looks "^30 90 .*False"
+	run ! grep -q "3, 7" look
+	[ ! -e winch ]
+	touch end
+	over 5
+}
+
+@test "a command that a script started with & touches no terminal" {
+	someone
+	on_terminal 24 80 "xcgexec -q -j $JOB -- $PY raw.py quiet & stty -echo; stty -g >during; wait"
+	wait_until test -s during
+	wait_until test -e look
+	clean xcheckpoint -q -k "$JOB"
+	wait_until test -e over
+	cmp during after
+	rm -f during
+	on_terminal 30 90 "xrestart -q $JOB & stty -icanon -echo; stty -g >during; wait"
+	looks "^30 90"
+	touch end
+	wait_until test -e over
+	cmp during after
+}
+
+@test "settings that somebody else made while the job was in the background are not saved" {
+	someone
+	on_terminal 24 80 "xcgexec -q -j $JOB -- $PY raw.py quiet & stty -echo; wait" "set -m"
+	wait_until test -e look
+	clean xcheckpoint -q "$JOB"
+	forge "$(image 1)" files >files
+	grep -q 'TYPE="ext"' files
+	run ! grep -q TERMIOS files
+	touch end
+}
+
+@test "settings and sizes in an image that lie" {
+	someone
+	begin
+	clean xcheckpoint -q -k "$JOB"
+	over 75
+	timeout 60 "$PY" "$BATS_TEST_DIRNAME/format_reader.py" "$BATS_TEST_DIRNAME/../../lib/image/FORMAT.md" "$(image 1)"
+	edit "$(image 1)" short.tar files 's/TERMIOS="../TERMIOS="/'
+	edit "$(image 1)" long.tar files 's/TERMIOS="/TERMIOS="00/'
+	edit "$(image 1)" rows.tar files 's/ROWS="24"/ROWS="65536"/'
+	edit "$(image 1)" cols.tar files 's/ COLS="80"//'
+	for i in short long rows cols; do
+		on_terminal 24 80 "xrestart -q -i $i.tar $JOB"
+		over 6
+	done
+	edit "$(image 1)" all.tar files 's/TERMIOS="[0-9a-f]*"/TERMIOS="'"$(printf 'ff%.0s' {1..44})"'"/'
+	rm -f look
+	on_terminal 24 80 "xrestart -q -i all.tar $JOB"
+	looks "^24 80"
+	touch end
+	over 5
+}
