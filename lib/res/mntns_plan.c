@@ -250,8 +250,42 @@ static void plan_propagation(struct dump *d, const struct dproc *p, struct mplan
 		v->master = group_in_job(pl, m->master);
 		v->master_host = !v->master && v->kind == MK_BIND && follows(m, &pl->host.v[v->host]);
 		if (!v->master && !v->master_host)
-			refuse(d, p, "mount %s: follows mounts that are made in a namespace that is not of the job (peer group %u)", m->point, m->master);
+			refuse(d, p, "mount %s: follows mounts that are made in another mount namespace (peer group %u)", m->point, m->master);
 	}
+}
+
+/* What is only in mount namespaces of the job is made anew for each: it must not be in two. */
+struct only_here { uint32_t ns; uint64_t dev; unsigned peers; };
+
+static int shared_with_others(struct dump *d, const struct dproc *p, const struct mplan *pl, struct err *e)
+{
+	struct buf *all = &d->ns->mounts;
+	size_t before = all->len / sizeof(struct only_here);
+
+	for (size_t i = 0; i < pl->m.n; i++) {
+		const struct minfo *m = &pl->m.v[i];
+		bool own = pl->v[i].kind == MK_SB && !pl->sb[pl->v[i].sb].late;
+		struct only_here x = { p->ns[NSK_MNT]->id, own ? m->dev : 0, pl->v[i].group ? m->shared : 0 };
+
+		for (size_t k = 0; k < before; k++) {
+			struct only_here y;
+
+			memcpy(&y, all->p + k * sizeof y, sizeof y);
+			if (x.ns == y.ns)
+				continue;
+			if (x.dev && x.dev == y.dev) {
+				refuse(d, p, "mount %s: file system %s is in two mount namespaces of the job, and in none of the machine's", m->point, m->type);
+				break;
+			}
+			if (x.peers && x.peers == y.peers) {
+				refuse(d, p, "mount %s: shares what is mounted there with another mount namespace of the job (peer group %u)", m->point, m->shared);
+				break;
+			}
+		}
+		if (x.dev || x.peers)
+			buf_add(all, &x, sizeof x);
+	}
+	return buf_failed(all) ? err_set(e, EX_FAILED, "out of memory") : 0;
 }
 
 static int root_of(struct dump *d, const struct dproc *p, struct mplan *pl)
@@ -297,6 +331,8 @@ int mplan_make(struct dump *d, const struct dproc *p, struct mplan *pl, struct e
 	pl->pid_member = p->ns[NSK_PID] ? p->ns[NSK_PID]->ino : pl->pid_start;
 	choose_dumps(pl);
 	plan_propagation(d, p, pl);
+	if (shared_with_others(d, p, pl, e))
+		return -1;
 	return root_of(d, p, pl);
 }
 

@@ -248,6 +248,7 @@ void ns_dump_free(struct dump *d)
 	for (int k = 0; k < NSK_COUNT; k++)
 		if (d->ns->reference[k] >= 0)
 			close(d->ns->reference[k]);
+	buf_free(&d->ns->mounts);
 	free(d->ns->v);
 	free(d->ns);
 	d->ns = NULL;

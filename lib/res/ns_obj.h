@@ -36,6 +36,7 @@ struct dns_world {
 	dev_t ref_dev[NSK_COUNT]; ino_t ref_ino[NSK_COUNT];
 	bool user_is_ours;             /* we are in the reference user namespace */
 	struct dns *ipc;               /* the IPC namespace that all members are in, NULL: the reference, or not all in one */
+	struct buf mounts;             /* of mntns_plan.c: what mount namespaces have that the machine has not */
 };
 
 struct rns {
