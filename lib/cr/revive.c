@@ -32,7 +32,7 @@ struct revive {
 	bool in_group;
 	struct restart_run run;
 	struct terminal tty;                   /* ours; fd -1: none, or detached */
-	struct shared { bool resized; } *shared; /* with a child in new namespaces */
+	struct shared { bool changed; } *shared; /* with a child in new namespaces */
 };
 
 /* ---- the image ---- */
@@ -209,7 +209,7 @@ static void before_run(void *ctx)
 	if (v->tty.fd < 0)
 		return;
 	if (v->run.terminal_number == terminal_number(v->tty.fd))
-		v->shared->resized = terminal_apply(&v->tty, &v->run.terminal);
+		v->shared->changed = terminal_apply(&v->tty, &v->run.terminal);
 	if (v->run.foreground)
 		terminal_give(&v->tty, v->run.foreground);
 }
@@ -343,8 +343,8 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 		cleanup_fd(&null);
 	}
 	pid_list_free(&run->roots);
-	if (v->tty.fd >= 0 && v->shared->resized)
-		terminal_resized(&v->tty);
+	if (v->tty.fd >= 0 && v->shared->changed)
+		terminal_changed(&v->tty);
 	rc = supervise(v->j, &so, status, e);
 	terminal_back(&v->tty, true);
 	return rc;

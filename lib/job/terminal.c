@@ -98,10 +98,10 @@ bool terminal_apply(const struct terminal *t, const struct terminal_look *l)
 		want.c_ospeed = line.c_ospeed;
 	}
 	undisturbed(t->fd, TCSETS2, &want);
-	return now.rows != l->rows || now.cols != l->cols;
+	return now.rows != l->rows || now.cols != l->cols || !(want.c_lflag & ICANON);
 }
 
-void terminal_resized(const struct terminal *t)
+void terminal_changed(const struct terminal *t)
 {
 	pid_t pgid = t->fd >= 0 ? foreground(t->fd) : -1;
 

@@ -27,10 +27,11 @@ void terminal_keep(struct terminal *t);
 /* Gives the foreground to that group of our session, if we have it still. */
 void terminal_give(const struct terminal *t, pid_t pgid);
 /* The settings of l, if we have the foreground still. Only a pseudo terminal takes speed, parity and the like (c_cflag), which are
- * those of a real line's other end. Returns whether its size is another one. */
+ * those of a real line's other end. Returns whether the job should hear of it: the size is another one, or it reads keys as they come
+ * and so has most likely painted a screen or a prompt, which this terminal does not show. */
 bool terminal_apply(const struct terminal *t, const struct terminal_look *l);
-/* What the kernel does when a terminal gets another size: SIGWINCH to the group in the foreground. */
-void terminal_resized(const struct terminal *t);
+/* As the kernel does when a terminal gets another size: SIGWINCH to the group in the foreground. Ignored by default. */
+void terminal_changed(const struct terminal *t);
 /* Takes back the foreground from a group that has ended, and with `settings` has the terminal as it was. A terminal that is
  * somebody else's by now is left alone. Closes it. */
 void terminal_back(struct terminal *t, bool settings);
