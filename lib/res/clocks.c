@@ -122,25 +122,40 @@ static int offset_text(char *out, size_t n, const char *clock, int64_t v)
 	return snprintf(out, n, "%s %lld %lld\n", clock, (long long)sec, (long long)ns);
 }
 
-static int offsets_write(const struct offsets *o)
+static int offsets_write(pid_t pid, const struct offsets *o)
 {
-	char text[128];
-	AUTO_FD int fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
-	int n = offset_text(text, sizeof text, "monotonic", o->monotonic);
+	char text[128], path[64];
+	AUTO_FD int fd = -1;
+	int n;
+
+	snprintf(path, sizeof path, "/proc/%d/timens_offsets", pid);
+	fd = open(path, O_WRONLY | O_CLOEXEC);
+	n = offset_text(text, sizeof text, "monotonic", o->monotonic);
 
 	n += offset_text(text + n, sizeof text - (size_t)n, "boottime", o->boottime);
 	return fd >= 0 && write(fd, text, (size_t)n) == n ? 0 : -1;
 }
 
-/* Offsets add to those of the machine: a new namespace has those that ours has. The clocks that we read are still our own. */
-int clocks_set(int64_t monotonic, int64_t boottime)
+/* Those of the clocks that we read, asked before we make another time namespace for our children (which begins with the same). */
+static const struct offsets *clocks_own(void)
 {
-	struct offsets o;
+	static struct offsets own;
+	static bool known;
 
-	offsets_read(getpid(), &o);
+	if (!known)
+		offsets_read(getpid(), &own);
+	known = true;
+	return &own;
+}
+
+/* Offsets add to the clocks of the machine. */
+int clocks_set(pid_t pid, int64_t monotonic, int64_t boottime)
+{
+	struct offsets o = *clocks_own();
+
 	o.monotonic += monotonic - ns_of(CLOCK_MONOTONIC);
 	o.boottime += boottime - ns_of(CLOCK_BOOTTIME);
-	return offsets_write(&o);
+	return offsets_write(pid, &o);
 }
 
 int clocks_make(struct restore *r, struct err *e)
@@ -156,6 +171,7 @@ int clocks_make(struct restore *r, struct err *e)
 			return -1;
 		found = !rc;
 	}
+	clocks_own();
 	now.monotonic = ns_of(CLOCK_MONOTONIC);
 	now.boottime = ns_of(CLOCK_BOOTTIME);
 	want = (struct offsets){ (int64_t)s.monotonic, (int64_t)s.boottime };
@@ -165,7 +181,7 @@ int clocks_make(struct restore *r, struct err *e)
 		want.monotonic = now.monotonic;
 	if (!s.own && want.boottime < now.boottime)
 		want.boottime = now.boottime;
-	if (!unshare(CLONE_NEWTIME) && !clocks_set(want.monotonic, want.boottime))
+	if (!unshare(CLONE_NEWTIME) && !clocks_set(getpid(), want.monotonic, want.boottime))
 		return 0;
 	if (s.own)
 		return err_sys(e, "the job has clocks of its own, and no time namespace can be made");

@@ -1,7 +1,7 @@
 /* ns: which namespaces a process is in (ns_obj.h), and what tasks may share in unusual ways: what is not as after a plain fork or
  * pthread_create is refused by name.
  *
- * Record: TYPE="namespaces" [USER= PID= NET= IPC= UTS= CGROUP= TIME= MNT=id PID_CHILDREN=id], of a process that is not in the job's reference for all of them.
+ * Record: TYPE="namespaces" [USER= PID= NET= IPC= UTS= CGROUP= TIME= MNT= PID_CHILDREN= TIME_CHILDREN=id], of a process that is not in the job's reference for all of them.
  *
  * Sharing of memory, descriptor table, fs state or signal handlers between processes (clone(2) without CLONE_THREAD) is
  * found by sorting the processes with kcmp(2), which orders as well as it compares. */
@@ -54,7 +54,7 @@ static int spaces_check(struct dump *d, struct dproc *p, struct err *e)
 	for (size_t i = 0; i < sizeof children / sizeof children[0]; i++) {
 		if (space_read(dir, children[i][0], own) < 0 || space_read(dir, children[i][1], theirs) < 0)
 			return err_sys(e, "%s/ns", dir);
-		if (strcmp(own, theirs) && !(i == 0 && p->pid_children && !(p->ns[NSK_PID] && p->ns[NSK_PID]->user)))
+		if (strcmp(own, theirs) && !(i == 0 ? p->pid_children && !(p->ns[NSK_PID] && p->ns[NSK_PID]->user) : p->time_children != NULL))
 			refuse(d, p, "another %s namespace for its children (%s)", children[i][0], theirs[0] ? theirs : "made, still empty");
 	}
 	return 0;
@@ -152,7 +152,7 @@ static int ns_dump_proc(struct dump *d, struct dproc *p, struct err *e)
 	(void)e;
 	for (int k = 0; k < NSK_COUNT; k++)
 		any |= p->ns[k] != NULL;
-	if (!any && !p->pid_children)
+	if (!any && !p->pid_children && !p->time_children)
 		return 0;
 	rec_begin(&p->out, "namespaces");
 	for (int k = 0; k < NSK_COUNT; k++)
@@ -160,6 +160,8 @@ static int ns_dump_proc(struct dump *d, struct dproc *p, struct err *e)
 			rec_put_u64(&p->out, ns_key(k), p->ns[k]->id);
 	if (p->pid_children)
 		rec_put_u64(&p->out, "PID_CHILDREN", p->pid_children->id);
+	if (p->time_children)
+		rec_put_u64(&p->out, "TIME_CHILDREN", p->time_children->id);
 	rec_end(&p->out);
 	return 0;
 }

@@ -169,25 +169,25 @@ static struct dns *obj(struct dump *d, enum ns_kind k, int fd, struct dproc *p, 
 }
 
 /* After unshare(2) or setns(2): only its children are born there. Before the first one is, the link leads nowhere. */
-static int for_children(struct dump *d, struct dproc *p, struct err *e)
+static int for_children(struct dump *d, struct dproc *p, enum ns_kind k, struct dns **out, struct err *e)
 {
 	char path[64];
 	struct stat own, st;
 	int fd;
 
-	snprintf(path, sizeof path, "/proc/%d/ns/pid", p->pid);
-	if (stat(path, &own))
-		return err_sys(e, "%s", path);
-	snprintf(path, sizeof path, "/proc/%d/ns/pid_for_children", p->pid);
+	snprintf(path, sizeof path, "/proc/%d/ns/%s", p->pid, ns_kind_name(k));
+	if (d->ns->reference[k] < 0 || stat(path, &own))
+		return d->ns->reference[k] < 0 ? 0 : err_sys(e, "%s", path);
+	snprintf(path, sizeof path, "/proc/%d/ns/%s_for_children", p->pid, ns_kind_name(k));
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : err_sys(e, "%s", path);
-	if (fstat(fd, &st) || (st.st_ino == own.st_ino && st.st_dev == own.st_dev) || is_reference(d->ns, NSK_PID, &st)) {
+	if (fstat(fd, &st) || (st.st_ino == own.st_ino && st.st_dev == own.st_dev) || is_reference(d->ns, k, &st)) {
 		close(fd);
 		return 0;
 	}
-	p->pid_children = obj(d, NSK_PID, fd, NULL, e);
-	return p->pid_children ? 0 : -1;
+	*out = obj(d, k, fd, NULL, e);
+	return *out ? 0 : -1;
 }
 
 static int collect_proc(struct dump *d, struct dproc *p, struct err *e)
@@ -212,7 +212,7 @@ static int collect_proc(struct dump *d, struct dproc *p, struct err *e)
 		if (!p->ns[k])
 			return -1;
 	}
-	return for_children(d, p, e);
+	return for_children(d, p, NSK_PID, &p->pid_children, e) || for_children(d, p, NSK_TIME, &p->time_children, e) ? -1 : 0;
 }
 
 int ns_collect(struct dump *d, struct err *e)

@@ -43,7 +43,7 @@ int ns_enter_one(struct rproc *who, const struct rns *n, int fd, struct err *e)
 
 static int enter(struct restore *r, struct rproc *p, enum ns_kind k, long fd, struct err *e)
 {
-	return ns_enter_one(p, k == NSK_PID ? ns_for_children(r, p) : ns_of(r, p, k), (int)fd, e) || must(p, "close", SYS_close, (uint64_t)fd, 0, e) ? -1 : 0;
+	return ns_enter_one(p, k == NSK_PID ? ns_for_children(r, p, NSK_PID) : ns_of(r, p, k), (int)fd, e) || must(p, "close", SYS_close, (uint64_t)fd, 0, e) ? -1 : 0;
 }
 
 /* Root directory and working directory in the new mount namespace. */
@@ -76,7 +76,7 @@ static int ns_restore(struct restore *r, struct rproc *p, struct err *e)
 		return 0;
 	for (int k = 0; k < NSK_COUNT; k++) {
 		/* Its own PID namespace it was born in. */
-		struct rns *n = k == NSK_PID ? ns_for_children(r, p) : ns_of(r, p, k);
+		struct rns *n = k == NSK_PID ? ns_for_children(r, p, NSK_PID) : ns_of(r, p, k);
 
 		fd[k] = -1;
 		if (!n || (k != NSK_PID && is_there(p, n)))

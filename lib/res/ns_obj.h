@@ -96,6 +96,8 @@ int ns_enter_one(struct rproc *who, const struct rns *n, int fd, struct err *e);
 int ns_enter_born(struct restore *r, struct rproc *p, struct err *e);
 /* Is p's record sound? */
 int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e);
+/* ns_time.c: n is made by p, under remote control, for its children. */
+int ns_time_by(struct restore *r, struct rproc *p, struct rns *n, struct err *e);
 /* ns_net.c: links with ends in two namespaces, when all are made. */
 int ns_net_connect(struct restore *r, struct err *e);
 /* ns_net.c: the network namespace that a socket, a descriptor of ours, is in; *out NULL: the reference. 1: neither that nor one of a member, or it cannot
@@ -113,7 +115,8 @@ int ns_cgroup_enter(struct restore *r, const struct rns *n, struct err *e);
 int ns_user_make(struct rns *n, struct err *e);
 /* The object of that kind that p lives in, NULL: the reference. */
 struct rns *ns_of(struct restore *r, const struct rproc *p, enum ns_kind kind);
-struct rns *ns_for_children(struct restore *r, const struct rproc *p); /* the PID namespace of p's next children, NULL: its own */
+/* The PID or time namespace of p's next children, NULL: that of its own. */
+struct rns *ns_for_children(struct restore *r, const struct rproc *p, enum ns_kind kind);
 /* Where a child of the restorer finds n's owner: with as. */
 void ns_place_owner(const struct rns *n, struct ns_place *at);
 

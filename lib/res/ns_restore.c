@@ -141,14 +141,15 @@ struct rns *ns_of(struct restore *r, const struct rproc *p, enum ns_kind kind)
 	return ns_find(r, id, kind);
 }
 
-struct rns *ns_for_children(struct restore *r, const struct rproc *p)
+struct rns *ns_for_children(struct restore *r, const struct rproc *p, enum ns_kind kind)
 {
 	struct rec rec;
 	uint64_t id;
 
-	if (!r->ns || rproc_rec(p, "namespaces", 0, &rec) < 0 || rec_u64_or(&rec, "PID_CHILDREN", NS_MAX, 0, &id, NULL))
+	if (!r->ns || rproc_rec(p, "namespaces", 0, &rec) < 0 ||
+	    rec_u64_or(&rec, kind == NSK_PID ? "PID_CHILDREN" : "TIME_CHILDREN", NS_MAX, 0, &id, NULL))
 		return NULL;
-	return ns_find(r, id, NSK_PID);
+	return ns_find(r, id, kind);
 }
 
 int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e)
@@ -168,6 +169,10 @@ int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e)
 		return -1;
 	if (id && !ns_find(r, id, NSK_PID))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: PID_CHILDREN names no such namespace", rec.line);
+	if (rec_u64_or(&rec, "TIME_CHILDREN", NS_MAX, 0, &id, e))
+		return -1;
+	if (id && (!ns_find(r, id, NSK_TIME) || ns_find(r, id, NSK_TIME)->user || p->pidns))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: TIME_CHILDREN names no such namespace", rec.line);
 	return 0;
 }
 
@@ -217,6 +222,15 @@ static int build(void *ctx, struct buf *answer, int *give, struct err *e)
 	return o->build ? o->build(b->r, b->n, e) : 0;
 }
 
+/* Who has that time namespace for its children, NULL: nobody. */
+static struct rproc *maker_of(struct restore *r, const struct rns *n)
+{
+	for (size_t i = 0; i < r->nprocs; i++)
+		if (ns_for_children(r, r->procs[i], NSK_TIME) == n)
+			return r->procs[i];
+	return NULL;
+}
+
 static int make_one(struct restore *r, struct rns *n, struct err *e)
 {
 	struct building b = { r, n };
@@ -224,8 +238,8 @@ static int make_one(struct restore *r, struct rns *n, struct err *e)
 	struct ns_place at;
 	int rc;
 
-	if (n->kind == NSK_PID)
-		return 0; /* its first process makes it: cr/tree.c */
+	if (n->kind == NSK_PID || (n->kind == NSK_TIME && maker_of(r, n)))
+		return 0; /* its first process makes it, cr/tree.c; or the one for whose children it is, ns_complete() */
 	ns_place_owner(n, &at);
 	rc = n->kind == NSK_USER ? ns_user_make(n, e) : ns_run(&at, &job, NULL, &n->fd, e);
 	if (rc)
@@ -272,6 +286,10 @@ int ns_complete(struct restore *r, struct err *e)
 	for (size_t i = 0; r->ns && i < r->ns->n; i++) {
 		struct rns *n = &r->ns->v[i];
 
+		struct rproc *maker = n->kind == NSK_TIME ? maker_of(r, n) : NULL;
+
+		if (maker && ns_time_by(r, maker, n, e))
+			return err_prefix(e, "time namespace %u", n->id);
 		if (n->kind != NSK_MNT)
 			continue;
 		if (ns_mnt_complete(r, n, e))

@@ -72,7 +72,7 @@ struct dproc {
 	struct buf out;                /* records of member task_PID */
 	struct dmm *mm;                /* its mappings and which pages are saved: mm.h */
 	struct dns *ns[NSK_COUNT];     /* namespaces of its own, NULL: the reference's: ns_obj.h */
-	struct dns *pid_children;      /* PID namespace for its next children, NULL: that of its own */
+	struct dns *pid_children, *time_children; /* PID, time namespace for its next children, NULL: that of its own */
 };
 
 /* An open file description, found by kcmp(2); held by at least one process of the job. */

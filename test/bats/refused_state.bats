@@ -46,13 +46,6 @@ refused_for()
 }
 has_entered() { run xcheckpoint -n "$JOB"; [[ $output == *"from outside"* ]]; }
 
-@test "clocks for children only" {
-	need_cgroup
-	unshare --time true 2>/dev/null || skip "no time namespaces here"
-	start unshare --time --fork sleep 1000
-	refused_for "another time namespace for its children"
-}
-
 @test "a plain process is not refused" {
 	need_cgroup
 	start sleep 1000
