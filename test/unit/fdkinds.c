@@ -5,6 +5,7 @@
 #include "res/dump_raw.h"
 #include "res/fd_ops.h"
 #include "res/files.h"
+#include "res/ns_obj.h"
 #include "unit.h"
 
 #include <errno.h>
@@ -153,7 +154,7 @@ static int take(pid_t pid, struct taken *t, struct err *e)
 	d->procs = procs;
 	d->nprocs = 1;
 	if (tr.pidfd < 0 || proc_stat_read(&p.stat, pid, 0, e) || proc_status_read(&p.status, pid, 0, e) ||
-	    files_check(d, e))
+	    ns_collect(d, e) || files_check(d, e))
 		goto out;
 	snprintf(t->refusals, sizeof t->refusals, "%s", buf_str(&d->refusals));
 	if (d->nrefusals) {
@@ -174,6 +175,7 @@ out:
 	if (d->img)
 		image_writer_free(d->img);
 	dump_raws_free(d);
+	ns_dump_free(d);
 	files_free(d);
 	buf_free(&d->refusals);
 	buf_free(&p.out);
@@ -207,6 +209,7 @@ static int reopen(int img, const char *files, struct err *e)
 	m = image_find(r.img, "task");
 	if (rec_list_parse(&p.recs, m->text, m->size, 1000, e))
 		return -1;
+	p.nown = p.recs.n;
 	if (files) { /* an image whose records lie */
 		struct image_member *lie = (struct image_member *)(uintptr_t)image_find(r.img, "files");
 		lie->text = strdup(files);

@@ -3,6 +3,7 @@
 #define XOS_UNIT_PROCSTATE_H
 
 #include "common/log.h"
+#include "res/ns_obj.h"
 #include "res/proc_ops.h"
 #include <errno.h>
 #include <asm/ldt.h>
@@ -149,29 +150,51 @@ static const char *look(struct dproc *p)
 }
 
 /* p->rem is there too. */
-static const char *ask(struct dproc *p)
+static const char *ask_all(struct dump *d, struct dproc *p)
 {
-	struct dump d = { .procs = &p, .nprocs = 1 };
-
 	for (size_t i = 0; ops[i]; i++)
 		if (ops[i]->check)
-			TRY(ops[i]->check(&d, p, &e));
+			TRY(ops[i]->check(d, p, &e));
 	for (size_t i = 0; ops[i]; i++)
 		if (ops[i]->ask)
-			TRY(ops[i]->ask(&d, p, &e));
-	if (d.nrefusals) {
-		err_set(&e, 1, "%s", buf_str(&d.refusals));
+			TRY(ops[i]->ask(d, p, &e));
+	if (d->nrefusals) {
+		err_set(&e, 1, "%s", buf_str(&d->refusals));
 		return "refused";
 	}
 	for (size_t i = 0; ops[i]; i++)
 		if (ops[i]->dump)
-			TRY(ops[i]->dump(&d, p, &e));
+			TRY(ops[i]->dump(d, p, &e));
 	rec_begin(&p->out, "thread");
 	rec_end(&p->out);
 	for (size_t i = 0; ops[i]; i++)
 		if (ops[i]->dump_thread)
-			TRY(ops[i]->dump_thread(&d, p, &p->thr[0], &e));
+			TRY(ops[i]->dump_thread(d, p, &p->thr[0], &e));
 	return NULL;
+}
+
+static const char *ask(struct dproc *p)
+{
+	struct dump d = { .procs = &p, .nprocs = 1 };
+	const char *why = ns_collect(&d, &e) ? "ns_collect" : ask_all(&d, p);
+
+	ns_dump_free(&d);
+	return why;
+}
+
+/* The records of a process and of its only thread, as the plan of a restart divides them. */
+static void one_thread(struct rproc *p, struct rthread *th)
+{
+	struct rec rec;
+
+	for (th->last = p->recs.n; th->first < p->recs.n; th->first++) {
+		rec_list_get(&p->recs, th->first, &rec);
+		if (strcmp(rec_type(&rec), "thread") == 0)
+			break;
+	}
+	p->nown = th->first;
+	p->thr = th;
+	p->nthr = 1;
 }
 
 static const char *ask_child(struct dproc *p, void (*build)(void))

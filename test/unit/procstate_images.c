@@ -33,13 +33,7 @@ static const char *hostile(const char *type, const char *key, const char *value)
 	rec_list_free(&p.recs);
 	CHECK(n > 0);
 	TRY(rec_list_parse(&p.recs, all.p, all.len, RES_MAX_RECORDS, &e));
-	for (th.last = p.recs.n; th.first < p.recs.n; th.first++) {
-		rec_list_get(&p.recs, th.first, &rec);
-		if (strcmp(rec_type(&rec), "thread") == 0)
-			break;
-	}
-	p.thr = &th;
-	p.nthr = 1;
+	one_thread(&p, &th);
 	for (size_t i = 0; ops[i] && rc == 0; i++)
 		if (ops[i]->verify)
 			rc = ops[i]->verify(&r, &p, &e);
@@ -121,20 +115,13 @@ static const char *owned(void (*build)(void), uid_t owner, bool trust, const cha
 	struct restart_opts o = { .trust = trust, .image_owner = owner };
 	struct restore r = { .o = &o, .procs = &v, .nprocs = 1 };
 	struct rthread th = { .tid = 1, .recs = &p.recs };
-	struct rec rec;
 	const char *why = ask_child(&a, build);
 	int rc = 0;
 
 	if (why)
 		return why;
 	TRY(rec_list_parse(&p.recs, a.out.p, a.out.len, RES_MAX_RECORDS, &e));
-	for (th.last = p.recs.n; th.first < p.recs.n; th.first++) {
-		rec_list_get(&p.recs, th.first, &rec);
-		if (strcmp(rec_type(&rec), "thread") == 0)
-			break;
-	}
-	p.thr = &th;
-	p.nthr = 1;
+	one_thread(&p, &th);
 	for (size_t i = 0; ops[i] && rc == 0; i++)
 		if (ops[i]->verify)
 			rc = ops[i]->verify(&r, &p, &e);
