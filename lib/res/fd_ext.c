@@ -8,7 +8,9 @@
 
 #include <fcntl.h>
 #include <linux/kcmp.h>
+#include <linux/major.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
@@ -180,14 +182,57 @@ static int terminal_note(struct restore *r, const struct rfile *f, struct err *e
 	return 0;
 }
 
+/* The name of a terminal in /dev; pseudo terminals have none in sysfs. */
+static bool terminal_name(unsigned number, char *out, size_t n)
+{
+	unsigned ma = number >> 8 & 0xfff, mi = (number & 0xff) | (number >> 12 & 0xfff00);
+	char path[64], to[PATH_MAX], *base;
+	ssize_t len;
+
+	if (ma == UNIX98_PTY_SLAVE_MAJOR)
+		return snprintf(out, n, "/dev/pts/%u", mi) > 0;
+	snprintf(path, sizeof path, "/sys/dev/char/%u:%u", ma, mi);
+	len = readlink(path, to, sizeof to - 1);
+	to[len < 0 ? 0 : len] = 0;
+	base = strrchr(to, '/');
+	return base && (size_t)snprintf(out, n, "/dev%s", base) < n;
+}
+
+/* Programs ask for the name (ttyname(3)), and change the owner of what has that name: it must be /dev/tty only where it was. Who
+ * may not open the terminal by its name (after su(1)) has it as stdio. */
+static int open_by_name(const struct restore *r, unsigned number, int flags)
+{
+	char path[64];
+	pid_t sid;
+	int fd = terminal_name(number, path, sizeof path) ? open(path, flags) : -1;
+
+	if (fd >= 0 && terminal_number(fd) == number && !ioctl(fd, TIOCGSID, &sid))
+		return fd;
+	cleanup_fd(&fd);
+	for (int i = 0; i < 3; i++) {
+		int std = r->o->std[i], have = std < 0 ? -1 : fcntl(std, F_GETFL);
+
+		if (have >= 0 && terminal_number(std) == number && ((have & O_ACCMODE) == O_RDWR || (have & O_ACCMODE) == (flags & O_ACCMODE)))
+			return fcntl(std, F_DUPFD_CLOEXEC, 3);
+	}
+	return -1;
+}
+
 /* With -t every terminal, without it one that is no stdio, becomes the one that the restart runs on. */
 static int open_terminal(const struct restore *r, struct rfile *f, const char *path, uint64_t flags, struct err *e)
 {
+	const int how = ((int)flags & (O_ACCMODE | O_NONBLOCK)) | O_CLOEXEC | O_NOCTTY;
 	char who[48];
+	AUTO_FD int tty = open("/dev/tty", how);
 
-	f->fd = open("/dev/tty", ((int)flags & (O_ACCMODE | O_NONBLOCK)) | O_CLOEXEC | O_NOCTTY);
-	if (f->fd >= 0)
+	if (tty >= 0) {
+		f->fd = strcmp(path, "/dev/tty") ? open_by_name(r, terminal_number(tty), how) : -1;
+		if (f->fd < 0)
+			f->fd = take_fd(&tty);
 		return 0;
+	}
+	if (errno != ENXIO)
+		return err_sys(e, "%s: cannot open /dev/tty", holder(r, f, who, sizeof who));
 	err_set(e, EX_MISFIT, "%s: %s was a terminal, and the restart has none", holder(r, f, who, sizeof who), path);
 	err_hint(e, "run xrestart on a terminal and not with -d, or say what to connect it to with -S %u=PATH", f->id);
 	return -1;

@@ -275,6 +275,54 @@ group_session()
 	run ! cmp before after
 }
 
+# Says its terminal's name when asked to.
+names='until [ -e end ]; do if [ -e again ]; then rm -f again; tty >new; stty size >>new; mv -f new name; fi; sleep 0.02; done; stty -a <&3 >third'
+# named_as ROWS: it has the terminal that `ttyname` says the shell has
+named_as()
+{
+	rm -f name
+	touch again
+	wait_until test -e name || { cat screen >&2; return 1; }
+	[ "$(cat name)" = "$(cat ttyname; echo "$1 80")" ] || { cat name ttyname >&2; return 1; }
+}
+OWN='tty >ttyname.new; mv ttyname.new ttyname'
+
+@test "xrestart -t: the terminal has its own name, wherever stdin and stdout lead" {
+	someone
+	on_terminal 24 80 "xcgexec -j $JOB -- sh -c '$names' 3</dev/tty" "$OWN"
+	wait_until test -e ttyname
+	named_as 24
+	clean xcheckpoint -q -k "$JOB"
+	over 75
+	on_terminal 30 80 "xrestart -t -q $JOB </dev/null >/dev/null 2>&1" "$OWN"
+	named_as 30
+	clean xcheckpoint -q -k "$JOB"
+	over 75
+	on_terminal 31 80 "xrestart -q $JOB" "$OWN"
+	named_as 31
+	touch end
+	over 0
+	grep -q "rows 31" third
+}
+
+@test "the same for a user on another one's terminal" {
+	someone user
+	local su="setpriv --reuid=$XOS_TEST_UID --regid=$XOS_TEST_UID --clear-groups --inh-caps=-all"
+	su="$su env XOS_STATE_DIR=$XOS_USER_DIR/state XOS_PAM_CONF=$XOS_USER_DIR/pam_xos.conf $XOS_USER_DIR/bin"
+	chmod 1777 . # root writes here, too
+	names=${names/<&3/}
+	AS=
+	on_terminal 24 80 "$su/xcgexec -j $JOB -- sh -c '$names'" "$OWN"
+	wait_until test -e ttyname
+	named_as 24
+	clean_user xcheckpoint -q -k "$JOB"
+	over 75
+	on_terminal 30 80 "$su/xrestart -t -q $JOB" "$OWN"
+	named_as 30
+	touch end
+	over 0
+}
+
 @test "a restart that fails leaves the terminal as it was" {
 	someone
 	begin group
