@@ -372,8 +372,10 @@ void members_free(struct dump *d)
 {
 	for (size_t i = 0; i < d->nprocs; i++) {
 		struct dproc *p = d->procs[i];
-		for (size_t k = 0; k < p->nthr; k++)
+		for (size_t k = 0; k < p->nthr; k++) {
 			proc_status_free(&p->thr[k].status);
+			buf_free(&p->thr[k].queued);
+		}
 		free(p->thr);
 		proc_status_free(&p->status);
 		proc_maps_free(&p->maps);

@@ -1,4 +1,4 @@
-/* itimer: the three interval timers of setitimer(2), with what remains of them. Armed late, by sigpending.c. */
+/* itimer: the three interval timers of setitimer(2), with what remains of them. Asked for and armed late by sigpending.c. */
 #include "res/proc_ops.h"
 
 #include <string.h>
@@ -11,7 +11,7 @@ enum { NTIMERS = 3, USEC = 1000000 };
 
 struct itimer { int64_t interval[2], value[2]; };
 
-static int itimer_dump(struct dump *d, struct dproc *p, struct err *e)
+int itimer_ask(struct dproc *p, struct err *e)
 {
 	uint64_t a[NTIMERS];
 
@@ -98,6 +98,5 @@ int itimer_arm(struct rproc *p, struct err *e)
 
 const struct res_ops res_itimer = {
 	.name = "itimer",
-	.dump = itimer_dump,
 	.verify = itimer_verify,
 };

@@ -1,5 +1,5 @@
 /* posix_timer: timers of timer_create(2), with their ids. /proc/PID/timers tells id, clock and notification, timer_gettime
- * what remains. Made and armed again late (by sigpending.c), when all threads exist that they may notify.
+ * what remains (asked for by sigpending.c). Made and armed again late (by sigpending.c too), when all threads exist that they may notify.
  *
  * Ids: kernels from 6.15 on let timer_create choose the id (PR_TIMER_CREATE_RESTORE_IDS). Older ones count
  * up from 0: timers are made and deleted until the id fits. The overrun count of the last delivered
@@ -147,7 +147,7 @@ static void timer_put(struct buf *out, const struct ptimer *t)
 	rec_end(out);
 }
 
-static int posix_timer_dump(struct dump *d, struct dproc *p, struct err *e)
+int posix_timer_ask(struct dproc *p, bool *threads, struct err *e)
 {
 	AUTO_TIMERS struct ptimers l = { 0 };
 
@@ -170,6 +170,7 @@ static int posix_timer_dump(struct dump *d, struct dproc *p, struct err *e)
 		memcpy(t->interval, remote_data(p->rem, a), sizeof t->interval);
 		memcpy(t->left, (const char *)remote_data(p->rem, a) + sizeof t->interval, sizeof t->left);
 		timer_put(&p->out, t);
+		*threads |= (t->notify & NOTIFY_THREAD_ID) != 0;
 	}
 	return 0;
 }
@@ -376,6 +377,5 @@ int posix_timer_arm(struct rproc *p, struct err *e)
 const struct res_ops res_posix_timer = {
 	.name = "posix_timer",
 	.check = posix_timer_check,
-	.dump = posix_timer_dump,
 	.verify = posix_timer_verify,
 };

@@ -50,6 +50,9 @@ extern const struct res_ops res_pidfd;        /* fd_pidfd.c: processes take thei
 /* TYPE names of all records that these write, NULL-terminated. */
 extern const char *const res_proc_types[];
 
+/* The checkpoint of timers: sigpending calls them. *threads: some notify a single thread. */
+int posix_timer_ask(struct dproc *p, bool *threads, struct err *e);
+int itimer_ask(struct dproc *p, struct err *e);
 /* The late part of timers: sigpending calls them. */
 int posix_timer_arm(struct rproc *p, struct err *e);
 int itimer_arm(struct rproc *p, struct err *e);

@@ -54,6 +54,7 @@ struct dthread {
 	struct proc_status status;
 	struct proc_stat stat;
 	struct remote *rem;            /* during dump_thread of a thread that is not the leader */
+	struct buf queued;             /* records of the signals that are queued for it: sigpending.c */
 };
 struct dproc {
 	/* Here. What /proc/PID, kcmp(2), process_vm_readv(2) and the like are asked under: its own number, or, when its first

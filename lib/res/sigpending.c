@@ -2,8 +2,13 @@
  *
  * A record before the thread records is queued for the process, one behind a thread record for that thread. They
  * are queued again by the target itself: only to itself may a task send a siginfo that says it comes from
- * the kernel or from a timer. All signals are blocked meanwhile, so none is delivered or dropped. */
+ * the kernel or from a timer. All signals are blocked meanwhile, so none is delivered or dropped.
+ *
+ * Timers go on while the job stands. One that fires between the look at the queue and the look at the timer would be in neither, and whoever waits for
+ * it would wait for ever. So the timers are looked at between two looks at the queues, until those are the same. */
 #include "res/proc_ops.h"
+
+#include "common/cleanup.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -12,6 +17,7 @@
 
 enum {
 	INFO_MIN = 12, INFO_MAX = 128,
+	LOOKS = 50,                    /* how often timers are asked until none has fired meanwhile */
 	TIMER_PRIVATE_OFF = 32, /* of _sys_private, the kernel's own note in the siginfo of a POSIX timer */
 };
 
@@ -74,14 +80,67 @@ static int pending_dump(struct tthread *t, bool shared, uint64_t set, struct buf
 	return 0;
 }
 
+/* th NULL: what is queued for the process. Replaces *text by the records; *changed: they are others. fresh: what /proc told when all were stopped
+ * is too old. */
+static int look(struct dproc *p, struct dthread *th, bool fresh, struct buf *text, bool *changed, struct err *e)
+{
+	AUTO_BUF struct buf old = *text;
+	uint64_t set = th ? th->status.sigpnd : p->thr[0].status.shdpnd;
+
+	*text = (struct buf)BUF_INIT;
+	if (fresh) {
+		struct proc_status s;
+
+		if (proc_status_read(&s, p->pid, th ? th->tid : 0, e) < 0)
+			return -1;
+		set = th ? s.sigpnd : s.shdpnd;
+		proc_status_free(&s);
+	}
+	if (pending_dump(th ? th->t : &p->t->thr[0], !th, set, text, e) < 0)
+		return -1;
+	*changed |= strcmp(buf_str(&old), buf_str(text)) != 0;
+	return buf_failed(text) ? err_set(e, EX_FAILED, "out of memory") : 0;
+}
+
+static int look_all(struct dproc *p, bool fresh, bool threads, struct buf *shared, bool *changed, struct err *e)
+{
+	*changed = false;
+	if (look(p, NULL, fresh, shared, changed, e) < 0)
+		return -1;
+	for (size_t i = 0; threads && i < p->nthr; i++)
+		if (look(p, &p->thr[i], fresh, &p->thr[i].queued, changed, e) < 0)
+			return -1;
+	return 0;
+}
+
 static int sigpending_dump(struct dump *d, struct dproc *p, struct err *e)
 {
-	return pending_dump(&p->t->thr[0], true, p->thr[0].status.shdpnd, &p->out, e);
+	AUTO_BUF struct buf shared = BUF_INIT;
+	size_t start = p->out.len;
+	bool changed = true;
+
+	(void)d;
+	if (look_all(p, false, true, &shared, &changed, e) < 0)
+		return -1;
+	changed = true;
+	/* In the end rather a signal too many than none: some timer may fire at each look. */
+	for (int i = 0; i < LOOKS && changed; i++) {
+		bool threads = false;
+
+		p->out.len = start;
+		if (posix_timer_ask(p, &threads, e) < 0 || itimer_ask(p, e) < 0 || look_all(p, true, threads, &shared, &changed, e) < 0)
+			return -1;
+	}
+	buf_add(&p->out, buf_str(&shared), shared.len);
+	return 0;
 }
 
 static int sigpending_dump_thread(struct dump *d, struct dproc *p, struct dthread *th, struct err *e)
 {
-	return pending_dump(th->t, false, th->status.sigpnd, &p->out, e);
+	(void)d;
+	(void)e;
+	buf_add(&p->out, buf_str(&th->queued), th->queued.len);
+	return 0;
 }
 
 static int pending_get(const struct rec *rec, int *sig, unsigned char info[INFO_MAX], struct err *e)

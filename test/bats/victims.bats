@@ -97,6 +97,7 @@ every_victim() { (cd "$XOS_BUILD/victim" 2>/dev/null && ls -d v_* | grep -v '\.'
 @test "resource limits" { one v_rlimit; }
 @test "scheduling, affinity, I/O priority, names" { one v_sched; }
 @test "interval and POSIX timers" { one v_timers; }
+@test "timers that fire all the time" { one v_oneshot; }
 @test "seccomp filters" { one v_seccomp; }
 @test "seccomp filters shared by threads" { one v_seccomp_tsync; }
 @test "seccomp strict mode" { one v_seccomp_strict; }
