@@ -215,7 +215,7 @@ static int make(struct restore *r, struct restart_run *run, struct err *e)
 	if (each(r, "restart.memory", memory, e) || each(r, "restart.files", files_install, e) ||
 	    each(r, "restart.state", state, e) || each(r, "restart.threads", threads_make, e) ||
 	    each(r, "restart.thread_state", threads_restore, e) || each(r, "restart.late", late, e) || member_groups_finish(r, e) || files_late(r, e) ||
-	    sysv_finish(r, e) || mqueue_finish(r, e) || each(r, "restart.finish", threads_finish, e) || tcp_finish(r, e) || each(r, "restart.disarm", disarm, e) ||
+	    sysv_finish(r, e) || mqueue_finish(r, e) || each(r, "restart.finish", threads_finish, e) || tcp_finish(r, e) || ns_pid_finish(r, e) || each(r, "restart.disarm", disarm, e) ||
 	    tcp_unlock(r, e))
 		return -1;
 	return 0;

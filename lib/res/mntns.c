@@ -26,7 +26,7 @@ static int look(struct dump *d, const struct dproc *p, int owner_user_fd, struct
 		err_clear(e);
 		return refuse(d, p, "a mount namespace that we may not enter");
 	}
-	return mplan_make(d, p, pl, e);
+	return mplan_make(d, p, owner_user_fd, pl, e);
 }
 
 static void refuse_lines(struct dump *d, const struct dproc *p, const struct buf *b)
@@ -96,6 +96,8 @@ static void put_sb(const struct mplan *pl, uint32_t id, size_t k, struct buf *ou
 		rec_put_str(out, "LAYERS", s->layers);
 	if (s->late)
 		rec_put_u64(out, "LATE", 1);
+	if (s->pidns)
+		rec_put_u64(out, "PIDNS", s->pidns);
 	rec_end(out);
 }
 
@@ -207,6 +209,30 @@ int mntns_build(struct restore *r, const struct rec_list *list, uint32_t id, str
 
 	umask(0);
 	rc = rc || stage(e) || rmtab_make(&t, false, e) || rmtab_compare(&t, false, e) || rmtab_note(&t, e) ? -1 : 0;
+	rmtab_free(&t);
+	return rc;
+}
+
+int mntns_procs(struct restore *r, const struct rec_list *list, uint32_t id, int (*make)(void *ctx, uint32_t pidns, size_t sb, struct err *e), void *ctx,
+		struct err *e)
+{
+	struct rmtab t;
+	int rc = rmtab_parse(&t, r, list, id, e);
+
+	for (size_t k = 0; k < t.nsb && !rc; k++)
+		if (t.sb[k].pidns)
+			rc = make(ctx, t.sb[k].pidns, k, e);
+	rmtab_free(&t);
+	return rc;
+}
+
+int mntns_proc(struct restore *r, const struct rec_list *list, uint32_t id, size_t sb, struct err *e)
+{
+	struct rmtab t;
+	int rc = rmtab_parse(&t, r, list, id, e);
+
+	umask(0);
+	rc = rc || mnt_sb_make(&t, sb, e) ? -1 : 0;
 	rmtab_free(&t);
 	return rc;
 }

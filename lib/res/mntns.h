@@ -28,6 +28,12 @@ int mntns_verify(struct restore *r, const struct rec_list *list, uint32_t id, st
 /* In a forked child of the restorer that has entered the owning user namespace and done unshare(CLONE_NEWNS): builds the tree.
  * What needs no namespace of a member is complete after it: files can be opened below MNTNS_NEW. The child's root and working directory change. */
 int mntns_build(struct restore *r, const struct rec_list *list, uint32_t id, struct err *e);
+/* Calls make for each proc that shows a PID namespace of the job: that namespace's number, and which file system it is (from 0). */
+int mntns_procs(struct restore *r, const struct rec_list *list, uint32_t id, int (*make)(void *ctx, uint32_t pidns, size_t sb, struct err *e), void *ctx,
+		struct err *e);
+/* In a child that is in this mount namespace and in that PID namespace, and the user namespace that owns the latter: makes that proc, which
+ * mntns_complete() then puts where it belongs. */
+int mntns_proc(struct restore *r, const struct rec_list *list, uint32_t id, size_t sb, struct err *e);
 /* In a child that is in the owning user namespace, in this mount namespace (setns(2): its root is the namespace's), and in
  * the PID, IPC, network and cgroup namespaces of the member that mntns_dump was told: mounts what belongs to those, then makes
  * MNTNS_NEW the root and takes the copy of the restorer's mounts away. Processes that are in the namespace already and whose root and working

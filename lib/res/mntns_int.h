@@ -3,7 +3,7 @@
  * Records of namespace NS, in the order in which the mounts can be made: a parent before its children, and of the children of one mount first
  * what another one hides.
  *
- *   TYPE="mount_sb" NS= SB=n FSTYPE= DEVNAME= SUPER="rw,size=..." [CONTENT=raw member] [LAYERS="host"|"ns"] [LATE=1]
+ *   TYPE="mount_sb" NS= SB=n FSTYPE= DEVNAME= SUPER="rw,size=..." [CONTENT=raw member] [LAYERS="host"|"ns"] [LATE=1] [PIDNS=n]
  *   TYPE="mount_socket" NS= SB=n PATH= MODE= UID= GID= ATIME= MTIME=     a socket's name in it, which a tar cannot hold
  *   TYPE="mount" NS= ID=n PARENT=n POINT= OPTIONS="ro,nosuid,..." (SOURCE= [FILE=1] [COPY=1] [HIDDEN=1] | SB=n) ROOT= FSTYPE= DEVNAME=
  *                [REC=1] [GROUP=n] [MASTER=n|"host"] [UNBINDABLE=1]
@@ -44,6 +44,7 @@ struct msb {
 	uint64_t dev;
 	size_t first;                  /* its first mount */
 	bool late;
+	uint32_t pidns;                /* of a proc: number of the job's PID namespace that it shows; 0: not known */
 	const char *layers;            /* of an overlay */
 	char *super;
 	uint64_t off, size;            /* of its content in the spool */
@@ -63,9 +64,11 @@ struct mplan {
 	struct msb *sb; size_t nsb;
 	int hostroot;                  /* the root of where the job was started */
 	int spool;                     /* -1: none */
-	ino_t pid_start, pid_member;   /* PID namespaces of the job's start and of the member */
+	pid_t member;                  /* a process in it */
+	const struct dns *pidns;       /* its PID namespace, NULL: that of the job's start */
+	int pidns_owner;               /* a descriptor of the user namespace that owns that, when it is not that of the mount namespace; -1 */
 };
-int mplan_make(struct dump *d, const struct dproc *p, struct mplan *pl, struct err *e);
+int mplan_make(struct dump *d, const struct dproc *p, int owner_user_fd, struct mplan *pl, struct err *e);
 void mplan_free(struct mplan *pl);
 
 /* ---- mntns_look.c: inside the namespace, by a child of ours ---- */
@@ -76,6 +79,12 @@ struct mlook {
 /* Where it is. The two descriptors are the caller's (mlook_close). */
 int mlook_place(const struct mlook *l, struct ns_place *at, struct err *e);
 void mlook_close(struct ns_place *at);
+/* mntns_proc.c: which PID namespace of the job a proc shows, whose root fd is. 0, *id: its
+ * number, MPROC_START for that of the job's start; -1: another, or it cannot be told. */
+struct mproc { int proc, pidns; bool entered; };               /* of a child that looks */
+enum { MPROC_START = 0 };
+int mproc_before(struct mproc *m, const struct mplan *pl, struct err *e); /* where we are */
+int mproc_shows(struct mproc *m, const struct mplan *pl, int fd, uint32_t *id);
 /* Its mountinfo, told from its own root, into t. */
 int mlook_table(const struct ns_place *at, struct mtab *t, struct err *e);
 /* Goes through the content of all file systems that are saved: lines "R text" (what prevents it), and when pl->spool is there: sets off and size of the
@@ -100,6 +109,7 @@ struct rmsb {
 	const char *type, *devname, *super, *content, *layers;
 	bool late;
 	bool made;
+	uint32_t pidns;                /* of a proc; 0: the member's or, not late, that of the job's start */
 	size_t first;                  /* its first mount */
 };
 struct rmount {

@@ -68,11 +68,13 @@ int mlook_table(const struct ns_place *at, struct mtab *t, struct err *e)
 
 /* ---- content ---- */
 
-struct content { struct mplan *pl; uint32_t id; int self; struct buf sockets, refusals; };
+struct content { struct mplan *pl; uint32_t id; int self; struct mproc proc; struct buf sockets, refusals; };
 
 static int open_self(void *ctx, struct err *e)
 {
-	return own_proc(&((struct content *)ctx)->self, e);
+	struct content *c = ctx;
+
+	return own_proc(&c->self, e) || mproc_before(&c->proc, c->pl, e) ? -1 : 0;
 }
 
 /* mountinfo shows uid= and gid= of tmpfs as the first user namespace has them; whoever mounts it says them as his own has. */
@@ -127,23 +129,18 @@ static void supers(struct content *c, struct buf *answer)
 	}
 }
 
-/* Which PID namespace a proc shows: the member's (nothing to say), that of the job's start ("H"), or another, which nobody can be told to mount. */
+/* Which PID namespace a proc shows. Of one that only shows a directory of it nothing can be told, so it is taken for the member's. */
 static void proc_look(struct content *c, size_t i, int fd)
 {
 	const struct minfo *m = &c->pl->m.v[i];
-	size_t sb = c->pl->v[i].sb;
-	struct stat st;
+	struct msb *s = &c->pl->sb[c->pl->v[i].sb];
 
-	if (strcmp(m->type, "proc") || c->pl->sb[sb].first != i)
+	if (strcmp(m->type, "proc") || strcmp(m->root, "/") || s->pidns || !s->late)
 		return;
-	if (!strcmp(m->root, "/") && !fstatat(fd, "1/ns/pid", &st, 0)) {
-		if (st.st_ino == c->pl->pid_start && c->pl->pid_start != c->pl->pid_member)
-			c->pl->sb[sb].late = false;
-		else if (st.st_ino != c->pl->pid_member)
-			buf_printf(&c->refusals, "mount %s: a proc of another PID namespace than that of the processes that see it\n", m->point);
-	} else if (!faccessat(fd, "self", F_OK, AT_SYMLINK_NOFOLLOW) && c->pl->pid_start != c->pl->pid_member) {
-		c->pl->sb[sb].late = false;
-	}
+	if (mproc_shows(&c->proc, c->pl, fd, &s->pidns))
+		buf_printf(&c->refusals, "mount %s: a proc of another PID namespace than those of the job's processes that see it\n", m->point);
+	else
+		s->late = s->pidns != MPROC_START || !c->pl->pidns;
 }
 
 /* Opens those whose content is wanted, each when nothing is mounted on it any more. What is open stays, as it is, when it is unmounted. */
@@ -225,6 +222,8 @@ static int content(void *ctx, struct buf *answer, int *give, struct err *e)
 			return -1;
 		if (!c->pl->sb[sb].late)
 			buf_printf(answer, "E %zu\n", sb);
+		if (c->pl->sb[sb].pidns)
+			buf_printf(answer, "P %zu %u\n", sb, c->pl->sb[sb].pidns);
 	}
 	add_lines(answer, 'R', &c->refusals);
 	add_lines(answer, 'K', &c->sockets);
@@ -235,6 +234,7 @@ static int answer_line(struct mplan *pl, char *l, size_t n, struct buf *out, str
 {
 	size_t sb;
 	long long off, size;
+	unsigned pidns;
 	int at = 0;
 
 	if (!strncmp(l, "R ", 2) || !strncmp(l, "K ", 2)) {
@@ -245,6 +245,8 @@ static int answer_line(struct mplan *pl, char *l, size_t n, struct buf *out, str
 		pl->sb[sb].size = (uint64_t)size;
 	} else if (sscanf(l, "E %zu", &sb) == 1 && sb < pl->nsb) {
 		pl->sb[sb].late = false;
+	} else if (sscanf(l, "P %zu %u", &sb, &pidns) == 2 && sb < pl->nsb) {
+		pl->sb[sb].pidns = pidns;
 	} else if (sscanf(l, "U %zu %n", &sb, &at) == 1 && at && sb < pl->nsb) {
 		free(pl->sb[sb].super);
 		pl->sb[sb].super = strndup(l + at, n - (size_t)at);

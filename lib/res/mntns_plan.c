@@ -304,7 +304,7 @@ static int root_of(struct dump *d, const struct dproc *p, struct mplan *pl)
 	return refuse(d, p, "a root directory on a mount that its mount namespace does not show");
 }
 
-int mplan_make(struct dump *d, const struct dproc *p, struct mplan *pl, struct err *e)
+int mplan_make(struct dump *d, const struct dproc *p, int owner_user_fd, struct mplan *pl, struct err *e)
 {
 	pid_t host = d->own_ns ? (d->nsinit ? d->nsinit : d->procs[0]->pid) : getpid();
 	char path[64];
@@ -327,8 +327,9 @@ int mplan_make(struct dump *d, const struct dproc *p, struct mplan *pl, struct e
 		if (plan_one(d, p, pl, i, e))
 			return -1;
 	}
-	pl->pid_start = d->ns->ref_ino[NSK_PID];
-	pl->pid_member = p->ns[NSK_PID] ? p->ns[NSK_PID]->ino : pl->pid_start;
+	pl->member = p->pid;
+	pl->pidns = p->ns[NSK_PID];
+	pl->pidns_owner = pl->pidns && pl->pidns->user && pl->pidns->user->fd != owner_user_fd ? pl->pidns->user->fd : -1;
 	choose_dumps(pl);
 	plan_propagation(d, p, pl);
 	if (shared_with_others(d, p, pl, e))

@@ -1,5 +1,6 @@
 /* mntns_recs: the records of a mount namespace on restart. An image is not trusted: what is not exactly of a form that mntns.c writes is refused. */
 #include "res/mntns_int.h"
+#include "res/ns_obj.h"
 #include "common/cleanup.h"
 
 #include <fcntl.h>
@@ -46,7 +47,7 @@ static int sb_parse(struct rmtab *t, const struct rec *rec, struct err *e)
 {
 	struct rmsb *s = &t->sb[t->nsb];
 	const struct image_member *m;
-	uint64_t id;
+	uint64_t id, pidns;
 	size_t i;
 
 	*s = (struct rmsb){ .first = MNTNS_NONE };
@@ -62,6 +63,11 @@ static int sb_parse(struct rmtab *t, const struct rec *rec, struct err *e)
 	if (strlen(s->super) > SUPER_MAX || strlen(s->devname) >= PATH_MAX)
 		return err_set(e, EX_BAD_IMAGE, "line %zu: options are too long", rec->line);
 	s->late = flag_field(rec, "LATE");
+	if (rec_u64_or(rec, "PIDNS", NS_MAX, 0, &pidns, e))
+		return -1;
+	if (pidns && (!s->late || strcmp(s->type, "proc") || !ns_find(t->r, pidns, NSK_PID)))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: PIDNS is not for it", rec->line);
+	s->pidns = (uint32_t)pidns;
 	s->content = rec_find(rec, "CONTENT");
 	s->layers = rec_find(rec, "LAYERS");
 	m = s->content ? image_find(t->r->img, s->content) : NULL;

@@ -61,6 +61,34 @@ static int complete(void *ctx, struct buf *answer, int *give, struct err *e)
 	return mntns_complete(c->r, &c->r->ns->list, c->n->id, e);
 }
 
+struct proc_making { struct restore *r; struct rns *n; size_t sb; };
+
+static int proc_inside(void *ctx, struct buf *answer, int *give, struct err *e)
+{
+	struct proc_making *m = ctx;
+
+	(void)answer;
+	(void)give;
+	return mntns_proc(m->r, &m->r->ns->list, m->n->id, m->sb, e);
+}
+
+/* A proc is mounted by who owns its PID namespace: that may be another than who owns the mount namespace, and is not always the member's. */
+static int proc_make(void *ctx, uint32_t pidns, size_t sb, struct err *e)
+{
+	struct completing *c = ctx;
+	struct proc_making m = { c->r, c->n, sb };
+	struct ns_job job = { .fn = proc_inside, .ctx = &m };
+	const struct rns *shown = ns_find(c->r, pidns, NSK_PID);
+	struct ns_place at;
+
+	if (!shown || shown->fd < 0)
+		return err_set(e, EX_BAD_IMAGE, "a proc of PID namespace %u, in which nobody is", pidns);
+	ns_place_owner(shown, &at);
+	at.fd[NSK_MNT] = c->n->fd;
+	at.fd[NSK_PID] = shown->fd;
+	return ns_run(&at, &job, NULL, NULL, e);
+}
+
 int ns_mnt_complete(struct restore *r, struct rns *n, struct err *e)
 {
 	static const enum ns_kind of_member[] = { NSK_NET, NSK_IPC, NSK_CGROUP };
@@ -68,6 +96,8 @@ int ns_mnt_complete(struct restore *r, struct rns *n, struct err *e)
 	struct ns_job job = { .fn = complete, .ctx = &c };
 	struct ns_place at;
 
+	if (mntns_procs(r, &r->ns->list, n->id, proc_make, &c, e))
+		return -1;
 	ns_place_owner(n, &at);
 	at.fd[NSK_MNT] = n->fd;
 	if (n->member->pidns)

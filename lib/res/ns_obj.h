@@ -94,6 +94,12 @@ int ns_enter_one(struct rproc *who, const struct rns *n, int fd, struct err *e);
 /* Processes that were born in a user namespace of the job enter theirs, when all processes exist: nothing of what is done to them later takes
  * more than they have there. */
 int ns_enter_born(struct restore *r, struct rproc *p, struct err *e);
+/* ns_pid.c: like fork(2); the child is in the PID namespace of our next children. In the innermost `depth` of them it gets numbers that nobody has, all
+ * different, and the next numbers stay what they are. EPERM: we may not choose numbers there. */
+pid_t ns_pid_fork(size_t depth);
+size_t ns_pid_depth(const struct dns *n); /* how many PID namespaces of the job there are, from n up; NULL: 0 */
+/* ns_pid.c, when all tasks exist: the next numbers of PID namespaces are those that would have come. */
+int ns_pid_finish(struct restore *r, struct err *e);
 /* Is p's record sound? */
 int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e);
 /* ns_time.c: n is made by p, under remote control, for its children. */

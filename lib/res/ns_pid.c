@@ -1,7 +1,24 @@
-/* ns_pid: PID namespaces below the job's, pid_namespaces(7). Field: [PARENT=id]. A task's numbers in them: NSPID= in its records.
+/* ns_pid: PID namespaces below the job's, pid_namespaces(7). Fields: [PARENT=id] LAST=. A task's numbers in them: NSPID= in its records.
  *
- * Its first process makes it (cr/tree_ns.c), so that one must be in the job. What a restart could not rebuild is refused by name. */
+ * Its first process makes it (cr/tree_ns.c), so that one must be in the job. What a restart could not rebuild is refused by name.
+ *
+ * LAST is the number that was given last in it: the next child gets the one after it, as if nothing had been, and none that the job may still
+ * remember. /proc/sys/kernel/ns_last_pid tells it to who lives there, and only to him. So a task of ours does for a moment; the kernel's counter
+ * does not move for one whose numbers are chosen (clone3(2), set_tid). */
 #include "res/ns_obj.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+
+#include <fcntl.h>
+#include <linux/sched.h>
+#include <sched.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+enum { LAST_MAX = 4194304, ASIDE = 32767 /* below the usual pid_max */, ASIDE_MIN = 300 /* below the smallest one */, ASIDE_TRIES = 64, MIN_TRIES = 8 };
 
 static struct dproc *first_of(struct dump *d, const struct dns *n)
 {
@@ -70,20 +87,144 @@ static int pid_check(struct dump *d, struct dns *n, struct err *e)
 	return 0;
 }
 
+/* ---- the number that was given last ---- */
+
+struct last { int ns, file; size_t depth; bool set; pid_t n; };
+
+pid_t ns_pid_fork(size_t depth)
+{
+	pid_t v[PROC_MAX_NSDEPTH];
+	struct clone_args a = { .exit_signal = SIGCHLD, .set_tid = (uintptr_t)v, .set_tid_size = depth };
+	pid_t from = ASIDE;
+	long pid = -1;
+
+	for (int i = 0; i < ASIDE_TRIES && pid < 0 && !(from == ASIDE_MIN && i == MIN_TRIES); i++) {
+		for (size_t k = 0; k < depth; k++)
+			v[k] = from - i * PROC_MAX_NSDEPTH - (pid_t)k;
+		pid = syscall(SYS_clone3, &a, sizeof a);
+		if (pid >= 0 || errno == EEXIST)
+			continue;
+		if (errno != EINVAL || from == ASIDE_MIN)
+			return -1;
+		from = ASIDE_MIN; /* its pid_max is lower */
+		i = -1;
+	}
+	return (pid_t)pid;
+}
+
+static int open_last(void *ctx, struct err *e)
+{
+	struct last *l = ctx;
+
+	l->file = open("/proc/sys/kernel/ns_last_pid", (l->set ? O_WRONLY : O_RDONLY) | O_CLOEXEC);
+	return l->file < 0 ? err_sys(e, "cannot open /proc/sys/kernel/ns_last_pid") : 0;
+}
+
+/* The exit status is the errno. */
+static _Noreturn void aside(const struct last *l, int out)
+{
+	char text[16];
+	ssize_t n;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (l->set) {
+		n = snprintf(text, sizeof text, "%d", l->n);
+		_exit(pwrite(l->file, text, (size_t)n, 0) == n ? 0 : errno);
+	}
+	n = pread(l->file, text, sizeof text, 0);
+	_exit(n > 0 && write(out, text, (size_t)n) == n ? 0 : errno ? errno : EIO);
+}
+
+static int last_inside(void *ctx, struct buf *answer, int *give, struct err *e)
+{
+	const struct last *l = ctx;
+	AUTO_FD int in = -1;
+	AUTO_FD int out = -1;
+	char text[16];
+	int p[2], st = 0;
+	ssize_t n;
+	pid_t pid;
+
+	(void)give;
+	if (setns(l->ns, CLONE_NEWPID) || pipe2(p, O_CLOEXEC))
+		return err_sys(e, "cannot enter it");
+	in = p[0];
+	out = p[1];
+	pid = ns_pid_fork(l->depth);
+	if (!pid)
+		aside(l, out);
+	if (pid < 0)
+		return err_sys(e, "cannot make a process in it");
+	while (waitpid(pid, &st, 0) < 0 && errno == EINTR)
+		;
+	errno = WIFEXITED(st) ? WEXITSTATUS(st) : EINTR;
+	if (l->set && errno == EINVAL)
+		log_verbose("PID %d, the last one that a PID namespace gave, is none on this node", l->n);
+	else if (errno)
+		return err_sys(e, "ns_last_pid");
+	if (!l->set && (n = read(in, text, sizeof text)) > 0)
+		buf_add(answer, text, (size_t)n);
+	return 0;
+}
+
+static int last_of(struct ns_place *at, struct last *l, struct buf *answer, struct err *e)
+{
+	struct ns_job job = { .fn = last_inside, .before = open_last, .ctx = l };
+
+	return ns_run(at, &job, answer, NULL, e);
+}
+
+size_t ns_pid_depth(const struct dns *n)
+{
+	size_t depth = 0;
+
+	for (; n; n = n->parent)
+		depth++;
+	return depth;
+}
+
 static int pid_dump(struct dump *d, struct dns *n, struct buf *out, struct err *e)
 {
-	(void)d;
-	(void)e;
+	AUTO_BUF struct buf b = BUF_INIT;
+	struct last l = { .ns = n->fd };
+	struct ns_place at;
+
+	l.depth = ns_pid_depth(n);
+	ns_place_of(d, n, &at);
+	at.fd[NSK_PID] = -1;
+	if (last_of(&at, &l, &b, e))
+		return -1;
 	if (n->parent)
 		rec_put_u64(out, "PARENT", n->parent->id);
+	rec_put_u64(out, "LAST", strtoull(buf_str(&b), NULL, 10));
+	return 0;
+}
+
+int ns_pid_finish(struct restore *r, struct err *e)
+{
+	for (size_t i = 0; r->ns && i < r->ns->n; i++) {
+		struct rns *n = &r->ns->v[i];
+		struct last l = { .ns = n->fd, .depth = n->depth, .set = true };
+		struct ns_place at;
+		uint64_t v;
+
+		if (n->kind != NSK_PID || n->fd < 0 || !rec_find(&n->rec, "LAST"))
+			continue;
+		if (rec_u64(&n->rec, "LAST", LAST_MAX, &v, e))
+			return -1;
+		l.n = (pid_t)v;
+		ns_place_owner(n, &at);
+		if (last_of(&at, &l, NULL, e))
+			return err_prefix(e, "PID namespace %u", n->id);
+	}
 	return 0;
 }
 
 static int pid_verify(struct restore *r, struct rns *n, struct err *e)
 {
-	uint64_t parent;
+	uint64_t parent, last;
 
-	if (rec_u64_or(&n->rec, "PARENT", NS_MAX, 0, &parent, e))
+	if (rec_u64_or(&n->rec, "PARENT", NS_MAX, 0, &parent, e) || rec_u64_or(&n->rec, "LAST", LAST_MAX, 0, &last, e))
 		return -1;
 	n->depth = 1;
 	if (!parent)
