@@ -13,6 +13,7 @@
 #include "res/borrow.h"
 #include "res/clocks.h"
 #include "res/fd_mqueue.h"
+#include "res/fd_ops.h"
 #include "res/fd_tcp.h"
 #include "res/fd_pidfd.h"
 #include "res/files.h"
@@ -209,7 +210,7 @@ static int make(struct restore *r, struct restart_run *run, struct err *e)
 	if (r->img_fd < 0)
 		return err_sys(e, "cannot keep the image open");
 	if (sysv_make(r, e) || mqueue_make(r, e) || shm_make(r, e) || clocks_make(r, e) || fs_prepare(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e) ||
-	    ns_complete(r, e) || each(r, "restart.namespaces", ns_enter_born, e) ||
+	    each(r, "restart.sessions", tty_session_finish, e) || ns_complete(r, e) || each(r, "restart.namespaces", ns_enter_born, e) ||
 	    pidfd_make(r, e))
 		return -1;
 	if (each(r, "restart.memory", memory, e) || each(r, "restart.files", files_install, e) ||

@@ -3,7 +3,8 @@
  * Record in task_PID: TYPE="ctty" FILE=id of the pty_master. The session and its foreground group stand with the
  * master. Only the leader of a session can get a terminal (TIOCSCTTY), others have it from their parents by
  * fork. So the leader takes it as soon as it has made its session, before its children are made
- * (tty_session_start); who had given it up (TIOCNOTTY) gives it up again at the end. */
+ * (tty_session_start); who had given it up (TIOCNOTTY) gives it up again when all processes exist. That, and which group is in the foreground, is done
+ * before they go into their namespaces and get their descriptors. */
 #include "res/fd_ops.h"
 #include "res/tty.h"
 
@@ -19,10 +20,9 @@ static int ctty_dump(struct dump *d, struct dproc *p, struct err *e)
 {
 	unsigned dev = (unsigned)p->stat.tty_nr;
 	int index = tty_dev_index(major(dev), minor(dev));
-	struct dfile *m = index < 0 ? NULL : tty_find_master(d, index);
-	pid_t sid;
+	struct dfile *m = index < 0 ? NULL : tty_session_master(d, index, p->stat.session);
 
-	if (!m || ioctl(m->lfd, TIOCGSID, &sid) || sid != p->stat.session)
+	if (!m)
 		return 0;
 	rec_begin(&p->out, "ctty");
 	rec_put_u64(&p->out, "FILE", m->id);
@@ -59,55 +59,44 @@ static int ctty_verify(struct restore *r, struct rproc *p, struct err *e)
 	return 0;
 }
 
-static int remote_open(struct rproc *p, const char *path, int *fd, struct err *e)
+/* One ioctl on the slave of m, by p, which has inherited our descriptor of the master: no path leads everywhere to it. */
+static int remote_tty(struct rproc *p, const struct rfile *m, const char *what, unsigned long req, const int *value, struct err *e)
 {
-	long ret;
+	long fd, ret, closed;
 
-	if (remote_one(p->rem, "open", &ret, e, SYS_openat, (uint64_t)(int64_t)AT_FDCWD,
-		       remote_put(p->rem, path, strlen(path) + 1), O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC, 0, 0, 0))
+	if (remote_one(p->rem, "TIOCGPTPEER", &fd, e, SYS_ioctl, (uint64_t)m->fd, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_NONBLOCK, 0, 0, 0))
 		return -1;
-	if (ret < 0) {
-		errno = (int)-ret;
-		return err_sys(e, "cannot open %s", path);
+	if (fd < 0) {
+		errno = (int)-fd;
+		return err_sys(e, "cannot open the slave of terminal %u", m->id);
 	}
-	*fd = (int)ret;
-	return 0;
-}
-
-/* One ioctl on the terminal that path names. */
-static int remote_tty(struct rproc *p, const char *path, const char *what, unsigned long req, const int *value, struct err *e)
-{
-	long ret, closed;
-	int fd = -1;
-
-	if (remote_open(p, path, &fd, e) ||
-	    remote_one(p->rem, what, &ret, e, SYS_ioctl, (uint64_t)fd, req,
-		       value ? remote_put(p->rem, value, sizeof *value) : 0, 0, 0, 0) ||
+	if (remote_one(p->rem, what, &ret, e, SYS_ioctl, (uint64_t)fd, req, value ? remote_put(p->rem, value, sizeof *value) : 0, 0, 0, 0) ||
 	    remote_one(p->rem, "close", &closed, e, SYS_close, (uint64_t)fd, 0, 0, 0, 0, 0))
 		return -1;
 	if (ret >= 0)
 		return 0;
 	errno = (int)-ret;
-	return err_sys(e, "%s on %s", what, path);
+	return err_sys(e, "%s on terminal %u", what, m->id);
 }
 
 int tty_session_start(struct restore *r, struct rproc *p, struct err *e)
 {
 	struct rfile *m = p->sid == p->pid && !p->helper && !p->zombie ? master_of_session(r, p->sid) : NULL;
-	char path[32];
-	unsigned n;
 
-	if (!m)
-		return 0;
-	if (ioctl(m->fd, TIOCGPTN, &n))
-		return err_sys(e, "terminal of session %d", p->sid);
-	snprintf(path, sizeof path, "/dev/pts/%u", n);
-	return remote_tty(p, path, "TIOCSCTTY", TIOCSCTTY, NULL, e);
+	return m ? remote_tty(p, m, "TIOCSCTTY", TIOCSCTTY, NULL, e) : 0;
 }
 
-static int ctty_late(struct restore *r, struct rproc *p, struct err *e)
+/* As p calls it: in a PID namespace below ours it has another number. */
+static int group_for(struct restore *r, const struct rproc *p, int pgid)
 {
-	struct rfile *m = p->zombie || p->helper ? NULL : master_of_session(r, p->sid);
+	const struct rproc *leader = p->nnspid ? restore_find(r, pgid) : NULL;
+
+	return !p->nnspid ? pgid : leader && leader->nnspid >= p->nnspid ? leader->nspid[p->nnspid - 1] : 0;
+}
+
+int tty_session_finish(struct restore *r, struct rproc *p, struct err *e)
+{
+	struct rfile *m = master_of_session(r, p->sid);
 	struct rec rec;
 	uint64_t fg;
 	int pgid;
@@ -115,14 +104,14 @@ static int ctty_late(struct restore *r, struct rproc *p, struct err *e)
 	if (!m)
 		return 0;
 	if (rproc_rec(p, "ctty", 0, &rec) < 0)
-		return remote_tty(p, "/dev/tty", "TIOCNOTTY", TIOCNOTTY, NULL, e);
+		return remote_tty(p, m, "TIOCNOTTY", TIOCNOTTY, NULL, e);
 	if (p->sid != p->pid)
 		return 0;
 	if (rec_u64_or(&m->rec, "FOREGROUND", INT32_MAX, 0, &fg, e))
 		return -1;
-	pgid = (int)fg;
+	pgid = group_for(r, p, (int)fg);
 	/* The caller is in the background from here on; its signals are blocked, so this is no SIGTTOU. */
-	return pgid ? remote_tty(p, "/dev/tty", "TIOCSPGRP", TIOCSPGRP, &pgid, e) : 0;
+	return pgid ? remote_tty(p, m, "TIOCSPGRP", TIOCSPGRP, &pgid, e) : 0;
 }
 
-const struct res_ops res_ctty = { .name = "ctty", .dump = ctty_dump, .verify = ctty_verify, .late = ctty_late };
+const struct res_ops res_ctty = { .name = "ctty", .dump = ctty_dump, .verify = ctty_verify };

@@ -53,10 +53,12 @@ int locks_dump(struct dump *d, struct dproc *p, int fd, struct dfile *f, struct 
 extern const struct res_ops res_locks;       /* check: leases that are being broken, owners; late() takes them again */
 
 /* ---- ctty.c: controlling terminals inside the job ---- */
-extern const struct res_ops res_ctty;        /* dump: who has one; late: foreground group, TIOCNOTTY */
+extern const struct res_ops res_ctty;        /* dump: who has one */
 /* For the maker of the tree: p (under remote control, p->rem) has just become the leader of its session and
  * has no children yet: gives it its controlling terminal, which children then inherit (there
  * is no other way for them to get it). Nothing happens when it has none. files_open_all comes before. */
 int tty_session_start(struct restore *r, struct rproc *p, struct err *e);
+/* When all processes and their groups exist, for each process: foreground group, TIOCNOTTY. Still with the descriptors inherited from us. */
+int tty_session_finish(struct restore *r, struct rproc *p, struct err *e);
 
 #endif

@@ -6,6 +6,7 @@
  *
  * The same number N of /dev/pts/N is taken when it is free; else the terminal gets another one. */
 #include "res/fd_ops.h"
+#include "res/ns_obj.h"
 #include "res/tty.h"
 #include "common/cleanup.h"
 #include "common/log.h"
@@ -18,10 +19,7 @@
 #include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 
-#ifndef TIOCGPTPEER
-#define TIOCGPTPEER _IO('T', 0x41)
-#endif
-
+#define PTMX "/dev/ptmx"
 enum { PTY_MAX_INDEX = 1 << 20, PTY_MAX_TRIES = 1024 };
 enum { ALWAYS_FITS = 3072, LOCKS_LEN = 36 };  /* bytes of complete lines; struct termios */
 
@@ -37,14 +35,6 @@ int tty_master_index(const struct dfile *f)
 	if (!S_ISCHR(f->st.st_mode) || f->st.st_rdev != makedev(5, 2) || f->lfd < 0 || ioctl(f->lfd, TIOCGPTN, &n))
 		return -1;
 	return (int)n;
-}
-
-struct dfile *tty_find_master(struct dump *d, int index)
-{
-	for (size_t i = 0; i < d->nfiles; i++)
-		if (tty_master_index(d->files[i]) == index)
-			return d->files[i];
-	return NULL;
 }
 
 /* /dev/tty is whatever terminal it meant when it was opened: TIOCGDEV tells. */
@@ -68,10 +58,53 @@ bool tty_hung_up(const struct dfile *f)
 	       ioctl(f->lfd, TCGETS2, &t) < 0 && errno == EIO;
 }
 
-static struct dfile *slave_of(struct dump *d, int index)
+/* The devpts that master f is of: a descriptor of the slave as a path only (O_PATH) opens nothing. 0: its place is hidden by now. */
+static dev_t devpts_of(const struct dfile *f)
 {
+	AUTO_FD int at = ioctl(f->lfd, TIOCGPTPEER, O_PATH | O_CLOEXEC);
+	struct stat st;
+
+	return at >= 0 && !fstat(at, &st) ? st.st_dev : 0;
+}
+
+struct dfile *tty_session_master(struct dump *d, int index, pid_t sid)
+{
+	pid_t its;
+
 	for (size_t i = 0; i < d->nfiles; i++)
-		if (tty_slave_index(d->files[i]) == index && !tty_hung_up(d->files[i]))
+		if (tty_master_index(d->files[i]) == index && !ioctl(d->files[i]->lfd, TIOCGSID, &its) && its == sid)
+			return d->files[i];
+	return NULL;
+}
+
+/* Which devpts /dev/tty led to is told by the session only of who opened it. */
+static bool is_pair(const struct dfile *m, const struct dfile *s)
+{
+	dev_t fs;
+
+	if (s->st.st_rdev == makedev(5, 0))
+		return true;
+	fs = devpts_of(m);
+	return !fs || fs == s->st.st_dev;
+}
+
+struct dfile *tty_find_master(struct dump *d, const struct dfile *f)
+{
+	int index = tty_slave_index(f);
+	struct dfile *m = index >= 0 && f->st.st_rdev == makedev(5, 0) ? tty_session_master(d, index, f->p->stat.session) : NULL;
+
+	for (size_t i = 0; index >= 0 && i < d->nfiles && !m; i++)
+		if (tty_master_index(d->files[i]) == index && is_pair(d->files[i], f))
+			m = d->files[i];
+	return m;
+}
+
+struct dfile *tty_find_slave(struct dump *d, const struct dfile *master)
+{
+	int index = tty_master_index(master);
+
+	for (size_t i = 0; i < d->nfiles; i++)
+		if (d->files[i]->lfd >= 0 && tty_slave_index(d->files[i]) == index && !tty_hung_up(d->files[i]) && tty_find_master(d, d->files[i]) == master)
 			return d->files[i];
 	return NULL;
 }
@@ -120,10 +153,30 @@ static void queues_check(struct dump *d, struct dfile *f, struct dfile *slave, i
 		refuse(d, f->p, "fd %d: terminal /dev/pts/%d has locked settings (to be unlocked only with CAP_SYS_ADMIN)", f->fd, n);
 }
 
+/* In a mount namespace of its own it is opened again by its path, which must lead to its devpts: one that is opened as /dev/ptmx is of the
+ * devpts at pts beside it. */
+static void place_check(struct dump *d, struct dfile *f, int n)
+{
+	char path[PATH_MAX + 64];
+	dev_t fs = devpts_of(f);
+	struct stat st, pts;
+	char *slash;
+
+	if (!f->mnt)
+		return;
+	if ((size_t)snprintf(path, sizeof path - 4, "/proc/%d/root%s", f->p->pid, f->link) < sizeof path - 4 && !stat(path, &st) && st.st_rdev == makedev(5, 2)) {
+		slash = strrchr(path, '/');
+		strcpy(slash + 1, "pts");
+		if (fs && (st.st_dev == fs || (!stat(path, &pts) && pts.st_dev == fs)))
+			return;
+	}
+	refuse(d, f->p, "fd %d: terminal /dev/pts/%d in a mount namespace of its own, where %s does not lead to it any more", f->fd, n, f->link);
+}
+
 static int ptm_check(struct dump *d, struct dfile *f, struct err *e)
 {
 	int n = tty_master_index(f), ldisc = 0;
-	struct dfile *slave = slave_of(d, n);
+	struct dfile *slave = tty_find_slave(d, f);
 	pid_t sid;
 
 	if ((!ioctl(f->lfd, TIOCGETD, &ldisc) && ldisc) || (slave && !ioctl(slave->lfd, TIOCGETD, &ldisc) && ldisc))
@@ -131,6 +184,7 @@ static int ptm_check(struct dump *d, struct dfile *f, struct err *e)
 	if (!ioctl(f->lfd, TIOCGSID, &sid) && sid > 0 && !dump_has_pid(d, sid))
 		refuse(d, f->p, "fd %d: terminal /dev/pts/%d controls session %d, which is not in the job", f->fd, n, sid);
 	queues_check(d, f, slave, n);
+	place_check(d, f, n);
 	return 0;
 }
 
@@ -175,7 +229,7 @@ static int ptm_dump(struct dump *d, struct dfile *f, struct err *e)
 	struct buf *b = &d->files_out;
 	const struct tty_queue *q = tty_queue_of(d, f, e);
 	int n = tty_master_index(f);
-	struct dfile *slave = slave_of(d, n);
+	struct dfile *slave = tty_find_slave(d, f);
 	struct termios2 t = { 0 };
 	struct winsize w = { 0 };
 	struct stat st = f->st;
@@ -223,7 +277,7 @@ static int pts_check(struct dump *d, struct dfile *f, struct err *e)
 	bool dead = tty_hung_up(f);
 
 	/* As stdin, stdout or stderr a dead one is replaced like one that lives. */
-	if (dead ? !f->std : tty_find_master(d, tty_slave_index(f)) != NULL)
+	if (dead ? !f->std : tty_find_master(d, f) != NULL)
 		return f->lfd < 0 ? refuse(d, f->p, "fd %d: terminal %s cannot be looked at", f->fd, f->link) : 0;
 	f->ops = &fd_ext_ops;
 	return f->ops->check ? f->ops->check(d, f, e) : 0;
@@ -231,7 +285,7 @@ static int pts_check(struct dump *d, struct dfile *f, struct err *e)
 
 static int pts_dump(struct dump *d, struct dfile *f, struct err *e)
 {
-	struct dfile *m = tty_find_master(d, tty_slave_index(f));
+	struct dfile *m = tty_find_master(d, f);
 
 	if (tty_hung_up(f)) {
 		rec_put_u64(&d->files_out, "HUNG_UP", 1);
@@ -246,9 +300,25 @@ static int pts_dump(struct dump *d, struct dfile *f, struct err *e)
 
 /* ---- restart ---- */
 
-/* A new master, with the wanted number when it is free: the kernel gives the lowest free one. */
-static int open_index(int want, struct err *e)
+/* A path from an image is opened only when it is what it must be. */
+static int open_ptmx(const char *path)
 {
+	AUTO_FD int at = open(path, O_PATH | O_CLOEXEC);
+	struct stat st;
+
+	if (at < 0 || fstat(at, &st))
+		return -1;
+	errno = ENODEV;
+	return S_ISCHR(st.st_mode) && st.st_rdev == makedev(5, 2) ? open(path, O_RDWR | O_NOCTTY | O_CLOEXEC) : -1;
+}
+
+struct opening { const char *path; int want; };
+
+/* A new master, with the wanted number when it is free: the kernel gives the lowest free one. */
+static int open_index(void *ctx, int *fd_, struct err *e)
+{
+	const struct opening *o = ctx;
+	int want = o->want;
 	AUTO_FREE int *extra = malloc(PTY_MAX_TRIES * sizeof *extra);
 	size_t n = 0;
 	int got = -1;
@@ -256,7 +326,7 @@ static int open_index(int want, struct err *e)
 	if (!extra)
 		return err_set(e, EX_FAILED, "out of memory");
 	while (got < 0 && n < PTY_MAX_TRIES) {
-		int fd = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+		int fd = open_ptmx(o->path);
 		unsigned index;
 
 		if (fd < 0 || ioctl(fd, TIOCGPTN, &index)) {
@@ -275,7 +345,8 @@ static int open_index(int want, struct err *e)
 	for (size_t i = 0; i < n; i++)
 		if (extra[i] != got)
 			close(extra[i]);
-	return got < 0 ? err_sys(e, "cannot make a pseudo terminal (/dev/ptmx)") : got;
+	*fd_ = got;
+	return got < 0 ? err_sys(e, "cannot make a pseudo terminal (%s)", o->path) : 0;
 }
 
 static int settings_restore(struct rfile *f, struct err *e)
@@ -330,21 +401,23 @@ static int ptm_open(struct restore *r, struct rfile *f, struct err *e)
 {
 	AUTO_FD int slave = -1;
 	struct tty_queue *q;
-	uint64_t want, hangup;
+	struct opening o = { .path = PTMX };
+	uint64_t want, hangup, mnt;
 	unsigned got;
 	int off = 0;
 
 	if (f->fd >= 0)
 		return 0; /* a slave needed it earlier */
-	if (rec_u64(&f->rec, "INDEX", PTY_MAX_INDEX, &want, e) || rec_u64_or(&f->rec, "HANGUP", 1, 0, &hangup, e))
+	if (rec_u64(&f->rec, "INDEX", PTY_MAX_INDEX, &want, e) || rec_u64_or(&f->rec, "HANGUP", 1, 0, &hangup, e) ||
+	    rec_u64_or(&f->rec, "MNT", NS_MAX, 0, &mnt, e) || (mnt && rec_str(&f->rec, "PATH", &o.path, e)))
 		return -1;
 	q = f->priv = calloc(1, sizeof *q);
 	if (!q)
 		return err_set(e, EX_FAILED, "out of memory");
 	if (tty_queue_decode(&f->rec, q, e))
 		return -1;
-	f->fd = open_index((int)want, e);
-	if (f->fd < 0)
+	o.want = (int)want;
+	if (ns_open(r, mnt, open_index, &o, &f->fd, e))
 		return -1;
 	if (!ioctl(f->fd, TIOCGPTN, &got) && got != want)
 		log_verbose("terminal /dev/pts/%d is /dev/pts/%u now: that number is taken", (int)want, got);
@@ -377,7 +450,7 @@ static struct rfile *master_of(struct restore *r, const struct rfile *f, struct 
 /* Who closes the master hangs up the slave, for ever. */
 static int hung_up_open(struct rfile *f, uint64_t flags, struct err *e)
 {
-	AUTO_FD int m = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	AUTO_FD int m = open(PTMX, O_RDWR | O_NOCTTY | O_CLOEXEC);
 	int off = 0;
 
 	if (m < 0 || ioctl(m, TIOCSPTLCK, &off) || (f->fd = tty_peer(m, (int)flags & (O_ACCMODE | O_NONBLOCK))) < 0)
@@ -455,8 +528,8 @@ static int pts_late(struct restore *r, struct rfile *f, struct err *e)
 }
 
 const struct fd_ops fd_ptm_ops = {
-	.type = "pty_master", .match = ptm_match, .check = ptm_check, .dump = ptm_dump, .open = ptm_open, .late = ptm_late,
+	.type = "pty_master", .match = ptm_match, .check = ptm_check, .dump = ptm_dump, .open = ptm_open, .goes_itself = true, .late = ptm_late,
 };
 const struct fd_ops fd_pts_ops = {
-	.type = "pty_slave", .match = pts_match, .check = pts_check, .dump = pts_dump, .open = pts_open, .late = pts_late,
+	.type = "pty_slave", .match = pts_match, .check = pts_check, .dump = pts_dump, .open = pts_open, .goes_itself = true, .late = pts_late,
 };

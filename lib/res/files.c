@@ -262,7 +262,7 @@ static int find_mounts(struct dump *d, struct err *e)
 /* What a restart can open in another mount namespace. Sockets look at f->net themselves. */
 static void place_check(struct dump *d, struct dfile *f)
 {
-	static const char *const in_mnt[] = { "reg", "pipe", "dev", NULL };
+	static const char *const in_mnt[] = { "reg", "pipe", "dev", "pty_master", "pty_slave", "ext", NULL };
 	bool ok = !f->mnt;
 
 	for (size_t i = 0; in_mnt[i] && !ok; i++)
@@ -350,7 +350,7 @@ int files_dump(struct dump *d, struct err *e)
 		rec_put_hex(b, "FLAGS", f->flags);
 		rec_put_i64(b, "POS", f->pos);
 		rec_put_str(b, "PATH", f->link);
-		if (f->mnt)
+		if (f->mnt && f->ops != &fd_ext_ops)
 			rec_put_u64(b, "MNT", f->mnt->id);
 		owner_dump(d, f);
 		if (f->ops->dump && f->ops->dump(d, f, e))

@@ -165,7 +165,7 @@ static int open_one(struct restore *r, struct rfile *f, struct err *e)
 
 	if (rec_u64_or(&f->rec, "MNT", NS_MAX, 0, &mnt, e))
 		return -1;
-	return mnt ? ns_open(r, mnt, open_it, &o, &f->fd, e) : f->ops->open(r, f, e);
+	return mnt && !f->ops->goes_itself ? ns_open(r, mnt, open_it, &o, &f->fd, e) : f->ops->open(r, f, e);
 }
 
 int files_open_all(struct restore *r, struct err *e)

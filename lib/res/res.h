@@ -270,8 +270,10 @@ struct fd_ops {
 	/* Puts fields into the record that is open in d->files_out (TYPE, ID, FLAGS, POS, PATH are there already). May
 	 * look at f->lfd, f->info, and use f->p->t->... but not run remote calls. */
 	int (*dump)(struct dump *d, struct dfile *f, struct err *e);
-	/* Opens it in the restorer: sets f->fd (any number). Runs before any process is made: check here. */
+	/* Opens it in the restorer: sets f->fd (any number). Runs before any process is made: check here. In a child of it, which only the
+	 * descriptor comes back from, when the record names a mount namespace, unless goes_itself. */
 	int (*open)(struct restore *r, struct rfile *f, struct err *e);
+	bool goes_itself;
 	/* Optional: when it sits at number fd in process p, under remote control of p's leader (epoll, owners).
 	 * Called for each process and number that has it; the ops decide which call does the work. */
 	int (*install)(struct restore *r, struct rproc *p, int fd, struct rfile *f, struct err *e);

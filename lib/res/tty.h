@@ -7,6 +7,9 @@
 #include <asm/termbits.h>
 
 /* Not in every libc. */
+#ifndef TIOCGPTPEER
+#define TIOCGPTPEER _IO('T', 0x41)
+#endif
 #ifndef TCGETS2
 #define TCGETS2 _IOR('T', 0x2A, struct termios2)
 #define TCSETS2 _IOW('T', 0x2B, struct termios2)
@@ -14,8 +17,13 @@
 
 /* Checkpoint. Number of the pty whose master f is, -1 when f is no master. */
 int tty_master_index(const struct dfile *f);
-/* The master of pty `index`, when a member of the job has it; NULL. */
-struct dfile *tty_find_master(struct dump *d, int index);
+/* Numbers are those of a devpts, of which there may be several. */
+/* The master of the pty whose slave f is, when a member of the job has it; NULL. */
+struct dfile *tty_find_master(struct dump *d, const struct dfile *f);
+/* The master of the controlling terminal of session sid (our number), which is number `index`; NULL. */
+struct dfile *tty_session_master(struct dump *d, int index, pid_t sid);
+/* A slave of that master which lives and that we can look at (lfd); NULL. */
+struct dfile *tty_find_slave(struct dump *d, const struct dfile *master);
 /* Index of the pts behind a device number (as in stat, or as in tty_nr of /proc/PID/stat); -1: no pts. */
 int tty_dev_index(unsigned major, unsigned minor);
 /* Number of the pty whose slave f is, -1. */

@@ -182,14 +182,6 @@ static int run(struct dump *d, struct tty_world *w, struct err *e)
 	return err_set(e, EX_FAILED, "the process that looks into terminals was killed");
 }
 
-static const struct dfile *some_slave(struct dump *d, int index)
-{
-	for (size_t i = 0; i < d->nfiles; i++)
-		if (d->files[i]->lfd >= 0 && tty_slave_index(d->files[i]) == index && !tty_hung_up(d->files[i]))
-			return d->files[i];
-	return NULL;
-}
-
 static int world_make(struct dump *d, struct err *e)
 {
 	struct tty_world *w = calloc(1, sizeof *w);
@@ -209,7 +201,7 @@ static int world_make(struct dump *d, struct err *e)
 	}
 	for (size_t i = 0; i < d->nfiles && w->n < n; i++) {
 		int index = tty_master_index(d->files[i]);
-		const struct dfile *slave = index < 0 ? NULL : some_slave(d, index);
+		const struct dfile *slave = index < 0 ? NULL : tty_find_slave(d, d->files[i]);
 		struct look *l = &w->v[w->n];
 
 		if (index < 0)
