@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-enum { OPT_STATE_DIR = 256, OPT_NOWAIT, OPT_TCP_CLOSE };
+enum { OPT_STATE_DIR = 256, OPT_NOWAIT, OPT_TCP_CLOSE, OPT_UNIX_CONNECT, OPT_UNIX_CLOSE };
 
 static const struct opt_def defs[] = {
 	{ 'k', "kill", "[SIGNAL]", "end the job when its version is on the disk; default: KILL" },
@@ -27,6 +27,8 @@ static const struct opt_def defs[] = {
 	{ 'a', "all", NULL, "all running jobs of the caller" },
 	{ 'p', "pid", "PID", "this process and all below it, which no job holds" },
 	{ OPT_TCP_CLOSE, "tcp-close", NULL, "save TCP connections to outside as ones that were reset" },
+	{ OPT_UNIX_CONNECT, "unix-connect", NULL, "have unix connections to outside made anew, where they have a name" },
+	{ OPT_UNIX_CLOSE, "unix-close", NULL, "save (other) unix connections to outside as closed ones" },
 	{ OPT_NOWAIT, "nowait", NULL, "fail with 4 when another command holds the job" },
 	{ OPT_STATE_DIR, "state-dir", "DIR", "state directory" },
 	{ 0, NULL, NULL, NULL },
@@ -74,6 +76,8 @@ static int handle(int ch, const char *arg, void *data, struct err *e)
 		o->save.pid = (pid_t)n;
 		return 0;
 	case OPT_TCP_CLOSE: o->save.tcp_close = true; return 0;
+	case OPT_UNIX_CONNECT: o->save.unix_connect = true; return 0;
+	case OPT_UNIX_CLOSE: o->save.unix_close = true; return 0;
 	case OPT_NOWAIT: o->save.nowait = true; return 0;
 	case OPT_STATE_DIR: o->state_dir = arg; return 0;
 	}

@@ -11,7 +11,7 @@
 #include <signal.h>
 #include <string.h>
 
-enum { OPT_STATE_DIR = 256, OPT_TRUST, OPT_ACCEPT, OPT_TCP_CLOSE, OPT_MAX = 64 };
+enum { OPT_STATE_DIR = 256, OPT_TRUST, OPT_ACCEPT, OPT_TCP_CLOSE, OPT_UNIX_CLOSE, OPT_MAX = 64 };
 
 static const struct opt_def defs[] = {
 	{ 'd', "detach", NULL, "print the job's id once it runs, and leave it alone" },
@@ -23,6 +23,7 @@ static const struct opt_def defs[] = {
 	{ 'c', "check", NULL, "only check whether this node fits the image" },
 	{ 'i', "input", "FILE", "read the image there, - for stdin" },
 	{ OPT_TCP_CLOSE, "tcp-close", NULL, "restore TCP connections to outside as ones that were reset" },
+	{ OPT_UNIX_CLOSE, "unix-close", NULL, "restore unix connections to outside as closed ones" },
 	{ OPT_ACCEPT, "accept-changed", NULL, "take files as they are, though changed since the checkpoint" },
 	{ OPT_TRUST, "trust", NULL, "believe an image whoever wrote it" },
 	{ OPT_STATE_DIR, "state-dir", "DIR", "state directory" },
@@ -78,6 +79,7 @@ static int handle(int ch, const char *arg, void *data, struct err *e)
 	case 'i': o->input = arg; return 0;
 	case OPT_TRUST: o->r.trust = true; return 0;
 	case OPT_TCP_CLOSE: o->r.tcp_close = true; return 0;
+	case OPT_UNIX_CLOSE: o->r.unix_close = true; return 0;
 	case OPT_ACCEPT: o->r.accept_changed = true; return 0;
 	case OPT_STATE_DIR: o->state_dir = arg; return 0;
 	}

@@ -255,6 +255,8 @@ static int attempt(const struct ckpt_opts *o, int number, struct ckpt_result *re
 	d->identifier = o->identifier;
 	d->kills = o->after == CKPT_KILL;
 	d->tcp_close = o->tcp_close;
+	d->unix_connect = o->unix_connect;
+	d->unix_close = o->unix_close;
 	d->ended = o->ended;
 	d->hold = o->hold;
 	d->ctx = o->ctx;

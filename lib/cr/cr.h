@@ -36,6 +36,8 @@ struct ckpt_opts {
 	bool check_only;              /* -n: nothing is touched beyond a short stop, no image is written */
 	int fd;                       /* of the image */
 	bool tcp_close;               /* TCP connections to outside are saved as ones that were reset */
+	bool unix_connect;            /* unix connections to outside are made anew by the restart, by their names */
+	bool unix_close;              /* those that cannot be, or all, are saved as ones that were closed */
 	enum ckpt_after after;
 	int kill_signal;              /* for KILL: sent instead of SIGKILL when it is not 0 */
 	struct progress *progress;    /* or NULL */

@@ -230,7 +230,7 @@ static void fill_run(struct revive *v, struct restart_run *run)
 {
 	*run = (struct restart_run){
 		.o = { .subst = v->o->subst, .nsubst = v->o->nsubst, .reloc = v->o->reloc, .nreloc = v->o->nreloc,
-		       .trust = v->o->trust, .accept_changed = v->o->accept_changed, .tty = v->o->tty, .tcp_close = v->o->tcp_close,
+		       .trust = v->o->trust, .accept_changed = v->o->accept_changed, .tty = v->o->tty, .tcp_close = v->o->tcp_close, .unix_close = v->o->unix_close,
 		       .std = { 0, 1, 2 }, .image_owner = v->owner },
 		.enter = enter, .before_run = before_run, .ctx = v, .group = -1, .force_ns = v->o->new_ns || revive_needs_ns(),
 	};

@@ -12,7 +12,7 @@ struct revive_opts {
 	uint64_t version;             /* 0: the newest */
 	int in;                       /* the image comes from this descriptor; -1: from STATE/checkpoints */
 	const char *in_name;          /* for messages */
-	bool detach, new_ns, replace, tty, tcp_close, check_only, trust, accept_changed, nowait;
+	bool detach, new_ns, replace, tty, tcp_close, unix_close, check_only, trust, accept_changed, nowait;
 	struct subst *subst; size_t nsubst;
 	struct subst *reloc; size_t nreloc;
 	const struct job_conf *conf;

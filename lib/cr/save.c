@@ -144,7 +144,8 @@ static int run(struct ctx *c, struct err *e)
 {
 	const struct save_opts *o = c->o;
 	struct ckpt_opts k = {
-		.members = members, .commit = commit, .ended = ended, .ctx = c, .tcp_close = o->tcp_close, .uid = geteuid(), .gid = getegid(),
+		.members = members, .commit = commit, .ended = ended, .ctx = c, .tcp_close = o->tcp_close, .unix_connect = o->unix_connect,
+		.unix_close = o->unix_close, .uid = geteuid(), .gid = getegid(),
 		.identifier = c->r->identifier, .description = o->description, .check_only = o->check_only,
 		.after = o->after, .kill_signal = o->kill_signal == SIGKILL ? 0 : o->kill_signal, .progress = o->progress,
 	};

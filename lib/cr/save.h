@@ -14,6 +14,7 @@ struct save_opts {
 	int kill_signal;              /* 0: SIGKILL */
 	bool check_only, nowait;
 	bool tcp_close;               /* TCP connections to outside are saved as ones that were reset */
+	bool unix_connect, unix_close; /* see struct ckpt_opts */
 	int out;                      /* the image goes to this descriptor; -1: the next version of the job */
 	size_t keep;                  /* prune to that many versions, 0: keep all; not with versions_dir */
 	struct progress *progress;

@@ -4,13 +4,15 @@
  *   [PEER_PID= PEER_UID= PEER_GID=] [CONTENT= MESSAGES=], and one of
  *   WITH=id [SERVER="1"]              connected to that one, and that one to it
  *   ORPHAN="1" [PEER_ADDRESS=]        its other end was closed
+ *   OUTSIDE="1" PEER_ADDRESS= BY_PID= ... connected to somebody outside, and the restart connects it anew (--unix-connect)
  *   LISTEN=backlog                    listening
  *   PENDING=id ORDER=n BY_UID= ...    connected to a listening one, and not accepted yet
  *   TO=id or TO_ADDRESS=              datagrams go there, which does not send back
  *   EXTERNAL="1" [STD=n]              somebody's stdio that leads outside: as fd_ext
  *   nothing of these                  not connected
  *
- * Refused: streams to outside; data that was sent over a connection which is not accepted yet (it is in a socket that nobody holds);
+ * Refused: connections to outside, unless the caller says what is to become of them: what the two have said to each other cannot be
+ * repeated, so the program has to be one that takes a new or a lost connection well. Data that was sent over a connection which is not accepted yet (it is in a socket that nobody holds);
  * senders outside; urgent data. */
 #include "res/fd_unix.h"
 #include "res/ns_obj.h"
@@ -29,7 +31,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
-enum way { ALONE, EXT, PAIR, ORPHAN, LISTENING, PENDING, TO, REFUSED };
+enum way { ALONE, EXT, PAIR, ORPHAN, OUTSIDE, LISTENING, PENDING, TO, REFUSED };
 
 struct plan {
 	enum way way;
@@ -174,6 +176,8 @@ static void no(struct plan *p, const struct dfile *f, const char *fmt, const cha
 	snprintf(p->why, sizeof p->why, fmt, name);
 }
 
+static void plan_outside(struct dump *d, const struct dfile *f, struct plan *p, const struct unix_entry *peer);
+
 static void plan_listening(struct dump *d, struct dfile *f, struct plan *p)
 {
 	p->way = LISTENING;
@@ -194,17 +198,14 @@ static void plan_listening(struct dump *d, struct dfile *f, struct plan *p)
 static void plan_dead_end(struct dump *d, struct dfile *f, struct plan *p)
 {
 	const struct unix_entry *l = p->x->type == SOCK_DGRAM || p->x->shutdown == 3 ? NULL : waits_at(d->unixs, p->x->ino, &p->order);
-	struct unix_name n;
-	char name[128];
 
 	p->way = ORPHAN;
 	if (!l)
 		return;
 	p->way = PENDING;
 	p->other = by_ino(d, f, l->ino);
-	name_of(f->lfd, true, &n);
 	if (!p->other)
-		no(p, f, "it is connected to %s outside the job", unix_text(&n, name, sizeof name));
+		plan_outside(d, f, p, l);
 }
 
 static void plan_make(struct dump *d, struct dfile *f, struct plan *p)
@@ -239,8 +240,10 @@ static void plan_make(struct dump *d, struct dfile *f, struct plan *p)
 		p->way = PAIR;
 	else if (p->x->type == SOCK_DGRAM && n.n && (p->other || n.v[0] == '/' || !n.v[0]))
 		p->way = TO;
+	else if (p->other)
+		no(p, f, "it is connected to %s, which is not connected to it", name);
 	else
-		no(p, f, p->other ? "it is connected to %s, which is not connected to it" : "it is connected to %s outside the job", name);
+		plan_outside(d, f, p, unix_diag_find(&w->diag, p->x->peer));
 }
 
 /* ---- the file of its name ---- */
@@ -289,6 +292,40 @@ static void find_file(struct dump *d, const struct dfile *f, const struct unix_e
 		at->file = !d->procs[i]->zombie && look_from(d->procs[i], x, n, at);
 }
 
+/* Will its name lead a restart to who is at the other end? */
+static bool leads_there(const struct dfile *f, const struct unix_entry *peer, const struct unix_name *n)
+{
+	struct place at;
+
+	if (!peer || !n->n)
+		return false;
+	return !n->v[0] || (n->v[0] == '/' && peer->has_file && look_from(f->p, peer, n, &at) && !at.root[0] && !at.mnt);
+}
+
+static void plan_outside(struct dump *d, const struct dfile *f, struct plan *p, const struct unix_entry *peer)
+{
+	const struct unix_queue *q = d->unixs->queues[f->id - 1];
+	struct unix_name n;
+	char name[128];
+	bool leads;
+
+	name_of(f->lfd, true, &n);
+	unix_text(&n, name, sizeof name);
+	leads = leads_there(f, peer, &n);
+	no(p, f, leads ? "it is connected to %s outside the job (see --unix-connect, --unix-close)" :
+	   "it is connected to %s outside the job (see --unix-close)", name);
+	if (p->way == EXT)
+		return;
+	if (!leads || !d->unix_connect) {
+		p->way = d->unix_close ? ORPHAN : REFUSED;
+	} else if (q && q->n) {
+		p->later = true;
+		snprintf(p->why, sizeof p->why, "what %s sent it is not read yet, and would not be in a new connection", name);
+	} else {
+		p->way = OUTSIDE;
+	}
+}
+
 /* ---- check and dump ---- */
 
 static int unix_check(struct dump *d, struct dfile *f, struct err *e)
@@ -319,12 +356,12 @@ static void put_creds(struct dump *d, const struct dfile *f, const struct plan *
 	socklen_t n = sizeof u;
 	pid_t pid = 0;
 
-	if (p->way == PENDING) {
+	if (p->way == PENDING || p->way == OUTSIDE) {
 		rec_put_u64(b, "BY_PID", (uint64_t)f->p->vpid);
 		rec_put_u64(b, "BY_UID", f->p->status.uid[1]);
 		rec_put_u64(b, "BY_GID", f->p->status.gid[1]);
 	}
-	if (getsockopt(f->lfd, SOL_SOCKET, SO_PEERCRED, &u, &n) || u.uid == (uid_t)-1)
+	if (p->way == OUTSIDE || getsockopt(f->lfd, SOL_SOCKET, SO_PEERCRED, &u, &n) || u.uid == (uid_t)-1)
 		return;
 	for (size_t i = 0; i < d->nprocs && !pid; i++)
 		if (d->procs[i]->tgid == u.pid)
@@ -369,6 +406,10 @@ static void put_connection(struct dump *d, const struct dfile *f, const struct p
 		/* The other end was closed with data unread. */
 		if (p->x->type == SOCK_STREAM && poll(&poll_one, 1, 0) == 1 && (poll_one.revents & POLLERR))
 			rec_put_u64(b, "RESET", 1);
+	}
+	if (p->way == OUTSIDE) {
+		rec_put_u64(b, "OUTSIDE", 1);
+		rec_put_bin(b, "PEER_ADDRESS", n.v, n.n);
 	}
 	if (p->way == LISTENING)
 		rec_put_u64(b, "LISTEN", p->x->backlog);

@@ -4,6 +4,7 @@
  *   fd_unix.c         check and dump
  *   fd_unix_queue.c   what waits in a queue: data, message boundaries, descriptors, credentials
  *   fd_unix_make.c    sockets and connections made anew, with names and the credentials that SO_PEERCRED shows
+ *   unix_outside.c    connections to outside the job, on restart
  *   fd_unix_open.c    the order in which they are made on restart
  *   fd_unix_fill.c    queues filled, shut down, options set: when all processes and files are there */
 #ifndef XOS_FD_UNIX_H
@@ -88,6 +89,8 @@ struct usock {
 	bool has_file; mode_t file_mode; uid_t file_uid; gid_t file_gid;
 	uint64_t file_mnt;                      /* the member's mount namespace where it is, 0: none */
 	bool server, orphan, listening, reset;
+	bool outside;                           /* connected to peer_name, or target, outside the job */
+	const char *target;                     /* of -S; NULL: none */
 	int backlog, shutdown;
 	uint32_t with, pending, order, to;      /* ids: peer, listener, place there, target of datagrams */
 	struct unix_creds peer, by;             /* what it shows as SO_PEERCRED; who connected it */
@@ -118,6 +121,13 @@ void unix_forget(struct restore *r);
 void unix_make_end(void);
 /* A name for messages. */
 const char *unix_text(const struct unix_name *n, char *out, size_t size);
+/* ---- unix_outside.c ---- */
+
+/* What becomes of a connection to outside, when all of u is parsed: -S, --unix-close, or made anew. */
+int unix_outside_parse(struct restore *r, struct usock *u, struct err *e);
+/* Connects it, as the process that held it; *fd gets the socket. */
+int unix_outside_open(struct restore *r, struct usock *u, int *fd, struct err *e);
+
 struct usock *unix_of(struct restore *r, uint32_t id);  /* NULL: no unix socket */
 int unix_open(struct restore *r, struct rfile *f, struct err *e);
 int unix_install(struct restore *r, struct rproc *p, int fd, struct rfile *f, struct err *e);

@@ -87,12 +87,13 @@ static int parse_file(struct restore *r, const struct rec *rec, struct usock *u,
 
 static int parse_links(struct restore *r, const struct rec *rec, struct usock *u, struct err *e)
 {
-	uint64_t with, pending, order, to, shut, server, orphan, reset;
+	uint64_t with, pending, order, to, shut, server, orphan, reset, outside;
 
 	if (rec_u64_or(rec, "WITH", r->nfiles, 0, &with, e) || rec_u64_or(rec, "PENDING", r->nfiles, 0, &pending, e) ||
 	    rec_u64_or(rec, "ORDER", UINT32_MAX, 0, &order, e) || rec_u64_or(rec, "TO", r->nfiles, 0, &to, e) ||
 	    rec_u64_or(rec, "SHUTDOWN", 3, 0, &shut, e) || rec_u64_or(rec, "SERVER", 1, 0, &server, e) ||
 	    rec_u64_or(rec, "ORPHAN", 1, 0, &orphan, e) || rec_u64_or(rec, "RESET", 1, 0, &reset, e) ||
+	    rec_u64_or(rec, "OUTSIDE", 1, 0, &outside, e) ||
 	    rec_u64_or(rec, "CONTENT", UNIX_MAX_QUEUE, 0, &u->content, e))
 		return -1;
 	u->with = (uint32_t)with;
@@ -103,10 +104,11 @@ static int parse_links(struct restore *r, const struct rec *rec, struct usock *u
 	u->server = server;
 	u->orphan = orphan;
 	u->reset = reset;
+	u->outside = outside;
 	u->listening = rec_find(rec, "LISTEN");
 	if (u->listening && rec_int(rec, "LISTEN", 0, INT_MAX, &u->backlog, e))
 		return -1;
-	if ((u->with != 0) + (u->pending != 0) + (u->to != 0 || u->to_name.n) + u->listening + u->orphan > 1)
+	if ((u->with != 0) + (u->pending != 0) + (u->to != 0 || u->to_name.n) + u->listening + u->orphan + u->outside > 1)
 		return err_set(e, EX_BAD_IMAGE, "line %zu: a unix socket with two connections", rec->line);
 	if (u->type == SOCK_DGRAM ? u->listening || u->pending : u->to || u->to_name.n)
 		return err_set(e, EX_BAD_IMAGE, "line %zu: such a unix socket cannot be", rec->line);
@@ -130,7 +132,7 @@ int unix_parse(struct restore *r, struct rfile *f, struct usock *u, struct err *
 	    parse_creds(rec, "BY", &u->by, e) || parse_file(r, rec, u, e) || parse_links(r, rec, u, e) ||
 	    sockopt_set(rec, -1, 0, e))
 		return -1;
-	return 0;
+	return u->outside ? unix_outside_parse(r, u, e) : 0;
 }
 
 /* Ids that others refer to. */
@@ -254,6 +256,8 @@ static int open_connection(struct restore *r, const int *want, struct usock *u, 
 	struct usock gone = { .type = u->type, .name = u->peer_name, .peer = u->peer, .path_fd = -1, .tmp = -1 };
 	int fd[2];
 
+	if (u->outside)
+		return unix_outside_open(r, u, fd, e) ? -1 : keep(r, want, u, fd[0], e);
 	if (unix_make_pair(r, u, u->orphan ? &gone : unix_of(r, u->with), fd, e))
 		return -1;
 	if (gone.path_fd >= 0)
@@ -284,7 +288,7 @@ enum phase { CONNECTED, ALONE, WAITING };
 
 static enum phase phase_of(const struct usock *u)
 {
-	return u->with || u->orphan ? CONNECTED : u->pending ? WAITING : ALONE;
+	return u->with || u->orphan || u->outside ? CONNECTED : u->pending ? WAITING : ALONE;
 }
 
 static int cmp_order(const void *a, const void *b)

@@ -125,6 +125,8 @@ struct dump {
 	const char *identifier;        /* of the job */
 	bool kills;                    /* it will be killed when it is saved */
 	bool tcp_close;                /* TCP connections to outside are saved as reset ones */
+	bool unix_connect;             /* unix connections to outside are to be made anew, where they have a name, */
+	bool unix_close;               /* and the others saved as closed ones */
 	bool (*ended)(void *ctx);      /* its record says that it was saved and ended; NULL: it has none */
 	int (*hold)(void *ctx, bool on); /* it stands also when we die; NULL: it has no control group, which that needs */
 	void *ctx;                     /* of these two */
@@ -200,6 +202,7 @@ struct restart_opts {
 	bool accept_changed;           /* files changed since the checkpoint are taken as they are */
 	bool tty;                      /* -t */
 	bool tcp_close;                /* TCP connections to outside come back as closed ones */
+	bool unix_close;               /* and unix ones */
 	int std[3];                    /* what outside stdin, stdout, stderr are connected to */
 	uid_t image_owner;
 };

@@ -51,6 +51,84 @@ good() { touch go; wait_until [ -e verdict ] || { cat err >&2; return 1; }; }
 	good
 }
 
+# The same service, as often as somebody connects to it.
+service='l = socket(AF_UNIX); l.bind(NAME); l.listen(); there()
+while True:
+    c, a = l.accept(); c.settimeout(20)
+    print(int.from_bytes(c.getsockopt(SOL_SOCKET, SO_PEERCRED, 12)[:4], "little"), file=open("by", "a"))
+    try:
+        while True:
+            b = c.recv(99)
+            if not b: break
+            c.sendall(b.upper())
+    except OSError: pass'
+
+@test "--unix-connect: a stream to a name outside is made anew, as the process that had it; -S leads it elsewhere; without anybody there exit 7" {
+	outside "$(printf '%s' "${service//NAME/\"$PWD/server\"}")"
+	job 's = socket(AF_UNIX); s.connect("'"$PWD"'/server"); s.sendall(b"a"); assert s.recv(9) == b"A"; wait(); s.sendall(b"b"); assert s.recv(9) == b"B"; import struct; p = struct.unpack("3i", s.getsockopt(SOL_SOCKET, SO_PEERCRED, 12)); assert p[0] > 1'
+	run --separate-stderr clean xcheckpoint -n "$JOB"
+	[[ "$stderr" == *"connected to $PWD/server outside the job (see --unix-connect, --unix-close)"* ]]
+	clean xcheckpoint -k -q --unix-connect "$JOB"
+	wait_until no_processes
+	mv server elsewhere
+	run --separate-stderr clean xrestart -d "$JOB"
+	status_is 7
+	[[ "$stderr" == *"connected to $PWD/server outside the job: No such file"* && "$stderr" == *"-S "*"=PATH"* ]]
+	wait_until no_processes
+	clean xrestart -d -q -S "$PWD/server=$PWD/elsewhere" "$JOB"
+	run --separate-stderr clean xcheckpoint --unix-connect "$JOB" # its name leads nowhere now
+	status_is 5
+	mv elsewhere server
+	clean xcheckpoint -k -q --unix-connect "$JOB"
+	wait_until no_processes
+	mkdir moved
+	mv server moved
+	clean xrestart -d -q -L "$PWD/server=$PWD/moved/server" "$JOB"
+	mv moved/server .
+	clean xcheckpoint -k -q --unix-connect "$JOB"
+	wait_until no_processes
+	clean xrestart -d -q "$JOB"
+	good
+	[ "$(wc -l <by)" -eq 4 ]
+	[ "$(sort -u by | wc -l)" -eq 1 ]
+}
+
+@test "--unix-connect: an abstract name; what is not read yet is waited for, then refused; --unix-close at the restart" {
+	outside "${service//NAME/\"\\0xos-$JOB\"}"
+	job 's = socket(AF_UNIX); s.connect("\0xos-'"$JOB"'"); s.sendall(b"a"); wait(); assert s.recv(9) == b"A"; open("read", "w").close()
+while not os.path.exists("on"): time.sleep(0.02)
+assert s.recv(9) == b""
+try: s.sendall(b"x"); assert 0
+except BrokenPipeError: pass'
+	run --separate-stderr clean xcheckpoint --unix-connect "$JOB"
+	status_is 5
+	[[ "$stderr" == *"what @xos-$JOB sent it is not read yet"* ]]
+	touch go
+	wait_until [ -e read ]
+	clean xcheckpoint -k -q --unix-connect "$JOB"
+	wait_until no_processes
+	clean xrestart -d -q --unix-close "$JOB"
+	touch on
+	good
+}
+
+@test "--unix-close: a server comes back with its clients outside gone, and what they had said; a pair that somebody outside holds" {
+	job 'l = socket(AF_UNIX); l.bind("server"); l.listen(); c, a = l.accept(); wait(); assert c.recv(99) == b"last words"; assert c.recv(9) == b""; c, a = l.accept(); assert c.recv(9) == b"new"' &
+	local starter=$!
+	wait_until [ -e server ]
+	outside 'c = socket(AF_UNIX); c.connect("server"); c.sendall(b"last words"); there()'
+	wait "$starter"
+	run --separate-stderr clean xcheckpoint --unix-connect "$JOB"
+	status_is 5
+	[[ "$stderr" == *"connected to (unnamed) outside the job (see --unix-close)"* ]]
+	clean xcheckpoint -k -q --unix-connect --unix-close "$JOB"
+	wait_until no_processes
+	clean xrestart -d -q "$JOB"
+	touch go
+	clean python3 -c 'from socket import *; s = socket(AF_UNIX); s.connect("server"); s.sendall(b"new")'
+	good
+}
+
 @test "a pair whose other end is outside is refused as well, unless it is stdio: that is connected to the restart's" {
 	need_root
 	need_command python3
