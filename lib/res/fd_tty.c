@@ -99,6 +99,20 @@ struct dfile *tty_find_master(struct dump *d, const struct dfile *f)
 	return m;
 }
 
+struct dfile *tty_on_devpts(struct dump *d, const char *number, uint64_t dev)
+{
+	char text[16];
+
+	for (size_t i = 0; i < d->nfiles; i++) {
+		int index = tty_master_index(d->files[i]);
+
+		snprintf(text, sizeof text, "%d", index);
+		if (index >= 0 && !d->files[i]->mnt && !strcmp(text, number) && devpts_of(d->files[i]) == makedev(dev >> 32, dev & UINT32_MAX))
+			return d->files[i];
+	}
+	return NULL;
+}
+
 struct dfile *tty_find_slave(struct dump *d, const struct dfile *master)
 {
 	int index = tty_master_index(master);
@@ -431,6 +445,28 @@ static int ptm_open(struct restore *r, struct rfile *f, struct err *e)
 			return slave < 0 ? err_sys(e, "cannot open the slave of a terminal") : -1;
 	}
 	return settings_restore(f, e) || fd_set_flags(f->fd, &f->rec, e) ? -1 : 0;
+}
+
+int tty_open_early(struct restore *r, uint64_t id, struct err *e)
+{
+	struct rfile *f = id && id <= r->nfiles ? restore_file(r, (uint32_t)id) : NULL;
+
+	if (!f || f->ops != &fd_ptm_ops || rec_find(&f->rec, "MNT"))
+		return err_set(e, EX_BAD_IMAGE, "file %llu is no pty_master that others can be told of", (unsigned long long)id);
+	if (f->fd >= 0)
+		return 0;
+	if (ptm_open(r, f, e))
+		return err_prefix(e, "file %u", f->id);
+	f->fd = restore_high_fd(r, f->fd);
+	return f->fd < 0 ? err_sys(e, "cannot keep a terminal") : 0;
+}
+
+int tty_number(struct restore *r, uint64_t id)
+{
+	const struct rfile *f = restore_file(r, (uint32_t)id);
+	unsigned n;
+
+	return f && f->fd >= 0 && !ioctl(f->fd, TIOCGPTN, &n) ? (int)n : -1;
 }
 
 static struct rfile *master_of(struct restore *r, const struct rfile *f, struct err *e)

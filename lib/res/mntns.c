@@ -121,6 +121,10 @@ static void put_mount(const struct mplan *pl, uint32_t id, size_t i, struct buf 
 	rec_put_str(out, "DEVNAME", m->source);
 	if (v->file)
 		rec_put_u64(out, "FILE", 1);
+	if (v->pty)
+		rec_put_u64(out, "PTY", v->pty->id);
+	if (v->terminal)
+		rec_put_u64(out, "TERMINAL", 1);
 	if (v->copy)
 		rec_put_u64(out, "COPY", 1);
 	if (v->hidden)

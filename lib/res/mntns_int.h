@@ -6,10 +6,12 @@
  *   TYPE="mount_sb" NS= SB=n FSTYPE= DEVNAME= SUPER="rw,size=..." [CONTENT=raw member] [LAYERS="host"|"ns"] [LATE=1] [PIDNS=n]
  *   TYPE="mount_socket" NS= SB=n PATH= MODE= UID= GID= ATIME= MTIME=     a socket's name in it, which a tar cannot hold
  *   TYPE="mount" NS= ID=n PARENT=n POINT= OPTIONS="ro,nosuid,..." (SOURCE= [FILE=1] [COPY=1] [HIDDEN=1] | SB=n) ROOT= FSTYPE= DEVNAME=
- *                [REC=1] [GROUP=n] [MASTER=n|"host"] [UNBINDABLE=1]
+ *                [REC=1] [GROUP=n] [MASTER=n|"host"] [UNBINDABLE=1] [PTY=file | TERMINAL=1]
  *
  * SOURCE: a path where the job was started. COPY: it was mounted there in the same way, so this is a copy of it and no bind that somebody made: when it is
- * not mounted there any more, a copy that followed the machine (MASTER="host") would have gone as well. HIDDEN: that path shows another mount on top of it; it comes with a recursive copy of its parent (REC). */
+ * not mounted there any more, a copy that followed the machine (MASTER="host") would have gone as well. HIDDEN: that path shows another mount on top of it; it comes with a recursive copy of its parent (REC).
+ * PTY, TERMINAL: SOURCE is a terminal: one of the job, by its pty_master, which has another number when that is taken; or the one that the
+ * job was started on. */
 #ifndef XOS_MNTNS_INT_H
 #define XOS_MNTNS_INT_H
 
@@ -54,6 +56,7 @@ struct mplan1 {
 	size_t host;                   /* MK_BIND: index of the machine's mount */
 	char source[PATH_MAX];
 	bool file, copy, hidden, rec, master_host;
+	const struct dfile *pty; bool terminal; /* a slave of the job's, another terminal */
 	unsigned group, master;        /* in the job, from 1 */
 	size_t sb;                     /* MK_SB */
 	bool dump;                     /* the content below its root is saved through it */
@@ -116,7 +119,8 @@ struct rmount {
 	size_t parent;                 /* index, MNTNS_NONE */
 	const char *point, *source, *root, *type, *devname;
 	unsigned long flags;
-	bool file, copy, hidden, recursive, unbindable, master_host, late;
+	bool file, copy, hidden, recursive, unbindable, master_host, late, terminal;
+	uint64_t pty;                  /* id of the master whose slave is mounted, 0: none */
 	size_t sb;                     /* index, MNTNS_NONE */
 	uint64_t group, master;
 	bool gone;                     /* no longer on this machine, and need not be */

@@ -1,12 +1,15 @@
 /* mntns_make: the mounts, one after the other, below MNTNS_NEW; see mntns.h. */
 #include "res/mntns_int.h"
+#include "res/tty.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
 #include <fcntl.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 
 #ifndef MS_NOSYMFOLLOW
 #define MS_NOSYMFOLLOW 256
@@ -41,6 +44,38 @@ static int set_flags(const struct rmount *m, int fd, struct err *e)
 	return by_fd(fd, f | MS_REMOUNT | MS_BIND) ? err_sys(e, "mount %s: cannot set its options", m->point) : 0;
 }
 
+/* Without a terminal that it may use (xrestart -t) the job has none, as its standard input and output then have none. */
+static void own_terminal(const struct rmtab *t, char path[PATH_MAX])
+{
+	AUTO_FD int fd = t->r->o->tty ? open(MNTNS_OLD "/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC) : -1;
+	unsigned dev;
+	int n = fd >= 0 && !ioctl(fd, TIOCGDEV, &dev) ? tty_dev_index(major(dev), minor(dev)) : -1;
+
+	if (n >= 0)
+		snprintf(path, PATH_MAX, "/dev/pts/%d", n);
+	else
+		strcpy(path, "/dev/null");
+}
+
+static int source_path(const struct rmtab *t, const struct rmount *m, char path[PATH_MAX], struct err *e)
+{
+	int n;
+
+	if (m->terminal) {
+		own_terminal(t, path);
+		return 0;
+	}
+	if (restore_path(t->r, m->source, path, e))
+		return -1;
+	if (!m->pty)
+		return 0;
+	n = tty_number(t->r, m->pty);
+	if (n < 0 || strrchr(path, '/') - path > PATH_MAX - 16)
+		return err_set(e, EX_FAILED, "mount %s: its terminal is not there", m->point);
+	snprintf(strrchr(path, '/'), 16, "/%d", n);
+	return 0;
+}
+
 /* A copy of what is bound, not mounted anywhere yet. *whole: with what is mounted below it. */
 static int source_copy(struct rmtab *t, const struct rmount *m, bool *whole, struct err *e)
 {
@@ -49,7 +84,7 @@ static int source_copy(struct rmtab *t, const struct rmount *m, bool *whole, str
 	int fd;
 
 	snprintf(sb, sizeof sb, MNTNS_SB "/%zu", m->sb + 1);
-	if (m->sb == MNTNS_NONE && restore_path(t->r, m->source, path, e))
+	if (m->sb == MNTNS_NONE && source_path(t, m, path, e))
 		return -1;
 	root = open(m->sb == MNTNS_NONE ? MNTNS_OLD : sb, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (root >= 0)
@@ -397,7 +432,7 @@ int rmtab_compare(struct rmtab *t, bool all, struct err *e)
 		const char *word;
 		unsigned long flags;
 
-		if ((m->late && !all) || m->gone)
+		if ((m->late && !all) || m->gone || m->terminal)
 			continue;
 		if (!x || !new_point(x) || strcmp(new_point(x), m->point) || (m->parent != MNTNS_NONE && x->parent != m->on))
 			rc = err_set(e, EX_MISFIT, "mount %s: is not where it was", m->point);

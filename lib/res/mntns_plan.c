@@ -1,6 +1,7 @@
 /* mntns_plan: how each mount of a namespace will be made again; what cannot be is refused by name. */
 #include "res/mntns_int.h"
 #include "res/ns_obj.h"
+#include "res/tty.h"
 #include "common/cleanup.h"
 
 #include <fcntl.h>
@@ -118,6 +119,8 @@ static int host_bind(struct dump *d, const struct dproc *p, struct mplan *pl, si
 	}
 	v->kind = MK_BIND;
 	v->file = mode && !S_ISDIR(mode);
+	if (v->file && !strcmp(m->type, "devpts") && !v->copy)
+		v->terminal = !(v->pty = tty_on_devpts(d, m->root + 1, m->dev));
 	if (v->hidden) {
 		pl->v[m->up].rec = true;
 		if (!mnt_flags(m->opts, &mine, &word) && !mnt_flags(pl->host.v[h].opts, &theirs, &word) && mine != theirs)

@@ -1,6 +1,7 @@
 /* mntns_recs: the records of a mount namespace on restart. An image is not trusted: what is not exactly of a form that mntns.c writes is refused. */
 #include "res/mntns_int.h"
 #include "res/ns_obj.h"
+#include "res/tty.h"
 #include "common/cleanup.h"
 
 #include <fcntl.h>
@@ -123,6 +124,11 @@ static int place_parse(struct rmtab *t, struct rmount *m, const struct rec *rec,
 	m->copy = flag_field(rec, "COPY") && parent && !sb;
 	m->recursive = flag_field(rec, "REC");
 	m->file = flag_field(rec, "FILE");
+	m->terminal = flag_field(rec, "TERMINAL") && m->file && !sb;
+	if (rec_u64_or(rec, "PTY", RES_MAX_FILES, 0, &m->pty, e))
+		return -1;
+	if (m->pty && (sb || !m->file))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: PTY of what is no file", rec->line);
 	m->unbindable = flag_field(rec, "UNBINDABLE");
 	return 0;
 }
@@ -230,7 +236,9 @@ static int sources_here(struct rmtab *t, struct err *e)
 		mode_t mode;
 		int id;
 
-		if (m->sb != MNTNS_NONE || m->hidden)
+		if (m->pty && tty_open_early(t->r, m->pty, e))
+			return err_prefix(e, "mount %s", m->point);
+		if (m->sb != MNTNS_NONE || m->hidden || m->pty || m->terminal)
 			continue;
 		if (restore_path(t->r, m->source, path, e))
 			return -1;

@@ -22,6 +22,8 @@ int tty_master_index(const struct dfile *f);
 struct dfile *tty_find_master(struct dump *d, const struct dfile *f);
 /* The master of the controlling terminal of session sid (our number), which is number `index`; NULL. */
 struct dfile *tty_session_master(struct dump *d, int index, pid_t sid);
+/* The master of terminal `number` (as its name is written) in the devpts whose device is dev (major << 32 | minor); NULL. */
+struct dfile *tty_on_devpts(struct dump *d, const char *number, uint64_t dev);
 /* A slave of that master which lives and that we can look at (lfd); NULL. */
 struct dfile *tty_find_slave(struct dump *d, const struct dfile *master);
 /* Index of the pts behind a device number (as in stat, or as in tty_nr of /proc/PID/stat); -1: no pts. */
@@ -30,6 +32,10 @@ int tty_dev_index(unsigned major, unsigned minor);
 int tty_slave_index(const struct dfile *f);
 /* f is a terminal whose other end is gone, or that was hung up (vhangup(2)): for ever dead. */
 bool tty_hung_up(const struct dfile *f);
+/* Restart: opens file id, a pty_master in no mount namespace of its own, before the others are. */
+int tty_open_early(struct restore *r, uint64_t id, struct err *e);
+/* Number of that terminal in its devpts; -1. */
+int tty_number(struct restore *r, uint64_t id);
 /* A descriptor of the slave (TIOCGPTPEER), O_CLOEXEC, never a controlling terminal. -1 with errno. */
 int tty_peer(int master, int flags);
 

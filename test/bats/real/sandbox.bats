@@ -4,7 +4,7 @@
 
 load real
 
-setup_file() { wants bwrap=bubblewrap firejail=firejail python3=python3 sqlite3=sqlite3 perl=perl; }
+setup_file() { wants bwrap=bubblewrap firejail=firejail python3=python3 sqlite3=sqlite3 perl=perl tmux=tmux script=bsdutils; }
 
 setup()
 {
@@ -171,4 +171,51 @@ in_jail()
 	status_is 5
 	state=$(as xps -n -j "$JOB" -o STATE | tr -d ' ')
 	[ "$state" = running ]
+}
+
+# tmux in a sandbox with a devpts of its own; its socket lies in the directory that both sides see
+tmux_in()
+{
+	need_command bwrap tmux
+	PLACE=${PLACE:-$BATS_TEST_TMPDIR} STATUS=0
+	cd "$PLACE"
+	t() { as tmux -N -S "$PLACE/sock" "$@"; }
+	shows() { t capture-pane -p -t box | grep -q "$1"; }
+	export TERM=xterm
+	unset TMUX
+	as bwrap "$@" --bind "$PLACE" "$PLACE" true 2>why || skip "bwrap cannot make this sandbox here: $(tail -n 1 why)"
+	printf 'set -g exit-empty off\nset -g default-terminal screen\n' >tmux.conf
+	JOB="t$$-$BATS_TEST_NUMBER"
+	as xcgexec -d -j "$JOB" -o out -e err -- bwrap "$@" --bind "$PLACE" "$PLACE" tmux -S "$PLACE/sock" -f "$PLACE/tmux.conf" -D >/dev/null
+	# -N: the first one would start a server of its own
+	wait_until t list-commands || { explain; return 1; }
+	t new-session -d -s box -x 80 -y 24 "bash --norc"
+	t send-keys -t box 'PS1="now> "; x=kept; tty; sleep 1000 &' Enter
+	wait_until shows '^now>$'
+	wait_until shows '^/dev/pts/[0-9]*$'
+	for ((i = 0; i < ROUNDS + 1; i++)); do
+		t send-keys -t box "echo round $i" Enter
+		wait_until shows "^round $i\$"
+		t capture-pane -p -t box >before
+		checkpoint_kill
+		restart
+		t capture-pane -p -t box >after
+		cmp before after
+	done
+	t send-keys -t box 'fg' Enter
+	wait_until shows 'sleep 1000$'
+	t send-keys -t box C-c
+	t send-keys -t box 'clear; echo $x $(tty) $(jobs | wc -l); exec 5</dev/tty; stty size <&5' Enter
+	wait_until shows '^kept /dev/pts/[0-9]* 0$'
+	wait_until shows '^2[0-9] 80$'
+	as xcgkill -q "$JOB"
+}
+
+@test "bwrap with a new /dev: tmux inside, with bash on its terminal" { tmux_in "${small[@]}"; }
+
+@test "bwrap with the machine's /dev: tmux inside" { tmux_in --unshare-pid --dev-bind / / --proc /proc; }
+
+@test "ordinary user: bwrap with a new /dev: tmux inside, with bash on its terminal" {
+	ordinary
+	tmux_in "${small[@]}"
 }

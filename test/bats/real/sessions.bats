@@ -20,7 +20,7 @@ more_than() { [ "$(lines_of log)" -gt $(($1 + 2)) ] || job_ended; }
 
 @test "tmux with bash and vim: the screen is the same, and typing goes on" {
 	need_command tmux vim.tiny
-	t() { clean tmux -S "$PWD/sock" "$@"; }
+	t() { clean tmux -N -S "$PWD/sock" "$@"; }
 	shows() { t capture-pane -p -t "$1" | grep -q "$2"; }
 	unset TMUX
 	export TERM=xterm
