@@ -8,9 +8,11 @@
  * a socket that is bound to the address of a group, and what waits in raw and ping sockets, too. */
 #include "res/fd_ext.h"
 #include "res/fd_ops.h"
+#include "res/ns_obj.h"
 #include "res/inet.h"
 #include "res/mcast.h"
 #include "res/sockopt.h"
+#include "res/sock_diag.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
@@ -92,7 +94,7 @@ static int inet_check(struct dump *d, struct dfile *f, struct err *e)
 
 	(void)e;
 	text(f, what);
-	if (sockopt_elsewhere(f->lfd))
+	if (!f->net && sockopt_elsewhere(f->lfd))
 		return refuse(d, f->p, "fd %d: %s: it belongs to another network namespace", f->fd, what);
 	if (f->std)
 		return 0;
@@ -295,7 +297,7 @@ static int parse(struct isock *u, struct err *e)
 
 static struct isock *inet_of(struct restore *r, size_t i)
 {
-	return r->files[i].ops == &fd_inet_ops ? r->files[i].priv : NULL;
+	return r->files[i].ops == &fd_inet_ops && ns_net_here(r, &r->files[i]) ? r->files[i].priv : NULL;
 }
 
 static int address_error(const struct isock *u, const union inet_addr *a, struct err *e)
@@ -334,7 +336,7 @@ static int place(struct restore *r, struct isock *u, struct err *e)
 
 static int make(struct restore *r, struct isock *u, struct err *e)
 {
-	int fd = socket(u->family, u->type | SOCK_CLOEXEC, u->protocol);
+	int fd = sock_make(u->family, u->type | SOCK_CLOEXEC, u->protocol);
 
 	if (fd < 0) {
 		err_sys(e, "cannot make a %s socket of protocol %d", u->type == SOCK_RAW ? "raw" : "datagram", u->protocol);
@@ -476,7 +478,7 @@ static int parse_all(struct restore *r, struct err *e)
 		struct rfile *f = &r->files[i];
 		struct isock *u;
 
-		if (f->ops != &fd_inet_ops || rec_find(&f->rec, "EXTERNAL"))
+		if (f->ops != &fd_inet_ops || rec_find(&f->rec, "EXTERNAL") || !ns_net_here(r, f))
 			continue;
 		f->priv = u = calloc(1, sizeof *u);
 		if (!u)
@@ -518,7 +520,7 @@ void inet_forget(struct restore *r)
 
 static int inet_open(struct restore *r, struct rfile *f, struct err *e)
 {
-	return rec_find(&f->rec, "EXTERNAL") ? ext_open(r, f, e) : open_all(r, e);
+	return rec_find(&f->rec, "EXTERNAL") ? ext_open(r, f, e) : ns_net_each(r, &fd_inet_ops, open_all, e);
 }
 
 const struct fd_ops fd_inet_ops = { .type = "inet", .match = inet_match, .check = inet_check, .dump = inet_dump, .open = inet_open };

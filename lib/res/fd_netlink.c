@@ -114,7 +114,7 @@ static int netlink_check(struct dump *d, struct dfile *f, struct err *e)
 	size_t n;
 
 	snprintf(what, sizeof what, "%s socket", name(protocol));
-	if (sockopt_elsewhere(f->lfd))
+	if (!f->net && sockopt_elsewhere(f->lfd))
 		return refuse(d, f->p, "fd %d: %s: it belongs to another network namespace", f->fd, what);
 	sockopt_check(d, f, what);
 	if (groups(f->lfd, v, &n))
@@ -236,7 +236,7 @@ static int netlink_open(struct restore *r, struct rfile *f, struct err *e)
 	type = !strcmp(kind, "raw") ? SOCK_RAW : !strcmp(kind, "dgram") ? SOCK_DGRAM : -1;
 	if (type < 0 || !name((int)protocol))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: no such kind of socket", rec->line);
-	f->fd = socket(AF_NETLINK, type | SOCK_CLOEXEC, (int)protocol);
+	f->fd = sock_make(AF_NETLINK, type | SOCK_CLOEXEC, (int)protocol);
 	if (f->fd < 0)
 		return errno == EPROTONOSUPPORT ? err_set(e, EX_MISFIT, "this kernel has no %s", name((int)protocol)) :
 		       err_sys(e, "cannot make a socket of %s", name((int)protocol));

@@ -6,6 +6,7 @@
  * Packets that wait are lost, as they may be at any time; PACKET_STATISTICS begin anew. Rings are refused: packets come into them while
  * nobody stops the network. */
 #include "res/fd_ops.h"
+#include "res/ns_obj.h"
 #include "res/sock_diag.h"
 #include "res/sockopt.h"
 #include "common/cleanup.h"
@@ -48,7 +49,7 @@ static void members(struct state *s, const struct packet_diag_mclist *m, size_t 
 	char device[IF_NAMESIZE];
 
 	for (; n >= sizeof *m; n -= sizeof *m, m++) {
-		if (!if_indextoname(m->pdmc_index, device) || m->pdmc_alen > ADDRESS_MAX) {
+		if (!sock_diag_name((unsigned)m->pdmc_index, device) || m->pdmc_alen > ADDRESS_MAX) {
 			s->gone = true;
 			continue;
 		}
@@ -127,12 +128,13 @@ static void check_state(struct dump *d, struct dfile *f, const struct state *s)
 
 static int packet_check(struct dump *d, struct dfile *f, struct err *e)
 {
-	AUTO_FD int fresh = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	AUTO_FD int own = f->net ? -1 : socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+	int fresh = f->net ? ns_net_model(d, f->net, AF_PACKET, SOCK_RAW, 0, NULL) : own;
 	struct sockaddr_ll a = { 0 };
 	socklen_t n = sizeof a;
 	struct state s;
 
-	if (sockopt_elsewhere(f->lfd))
+	if (!f->net && sockopt_elsewhere(f->lfd))
 		return refuse(d, f->p, "fd %d: packet socket: it belongs to another network namespace", f->fd);
 	if (fresh < 0)
 		return refuse(d, f->p, "fd %d: packet socket: needs CAP_NET_RAW, which you have not", f->fd);
@@ -167,7 +169,7 @@ static int packet_dump(struct dump *d, struct dfile *f, struct err *e)
 
 	if (getsockname(f->lfd, (struct sockaddr *)&a, &n))
 		return err_sys(e, "getsockname");
-	if (a.sll_ifindex && !if_indextoname((unsigned)a.sll_ifindex, device))
+	if (a.sll_ifindex && !sock_diag_name((unsigned)a.sll_ifindex, device))
 		return err_set(e, EX_CANNOT_CKPT, "the interface of a packet socket has gone");
 	rec_put_str(b, "KIND", type == SOCK_RAW ? "raw" : "dgram");
 	rec_put_u64(b, "PROTOCOL", ntohs(a.sll_protocol));
@@ -226,7 +228,7 @@ static int parse(char *text, struct member *m, char **device, unsigned long *cou
 
 static int index_of(const char *device, struct err *e)
 {
-	int i = (int)if_nametoindex(device);
+	int i = (int)sock_diag_index(device);
 
 	return i ? i : err_set(e, EX_MISFIT, "this node has no network interface %s, on which a packet socket was", device);
 }
@@ -309,7 +311,7 @@ static int packet_open(struct restore *r, struct rfile *f, struct err *e)
 	type = !strcmp(kind, "raw") ? SOCK_RAW : !strcmp(kind, "dgram") ? SOCK_DGRAM : -1;
 	if (type < 0)
 		return err_set(e, EX_BAD_IMAGE, "line %zu: no such kind of socket", rec->line);
-	f->fd = socket(AF_PACKET, type | SOCK_CLOEXEC, 0);
+	f->fd = sock_make(AF_PACKET, type | SOCK_CLOEXEC, 0);
 	if (f->fd < 0) {
 		err_sys(e, "cannot make a packet socket");
 		if (errno == EPERM)

@@ -17,6 +17,7 @@
 #include "res/fd_tcp.h"
 #include "res/fd_ext.h"
 #include "res/fd_ops.h"
+#include "res/ns_obj.h"
 #include "common/cleanup.h"
 
 #include <fcntl.h>
@@ -36,6 +37,7 @@ enum way { ALONE, LISTENING, PAIR, ORPHAN, PENDING, CONNECTING, CLOSED, OUTSIDE,
 struct plan {
 	enum way way;
 	int state;
+	const struct tcp_table *table;          /* of its network namespace */
 	const struct inet_entry *x;
 	struct dfile *other;                    /* peer or listener */
 	bool later;                             /* may be otherwise in a moment */
@@ -77,7 +79,7 @@ void tcp_world_free(struct dump *d)
 {
 	if (!d->tcp)
 		return;
-	inet_diag_free(&d->tcp->diag);
+	tcp_tables_free(d->tcp);
 	tcp_lock_end(d, false);
 	free(d->tcp->listeners);
 	free(d->tcp->outside);
@@ -91,16 +93,14 @@ void tcp_world_free(struct dump *d)
 static int world(struct dump *d, struct err *e)
 {
 	AUTO_FD int probe = -1;
-	int rc;
 
 	d->tcp = calloc(1, sizeof *d->tcp);
 	if (!d->tcp)
 		return err_set(e, EX_FAILED, "out of memory");
 	probe = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	d->tcp->netns = probe >= 0 ? cookie(probe) : 0;
-	rc = inet_diag_tcp(&d->tcp->diag, e);
-	d->tcp->blind = rc == 1;
-	return rc < 0 ? -1 : 0;
+	d->tcp->capable = tcp_repair_capable();
+	return tcp_tables_read(d, e);
 }
 
 static struct dfile *by_ino(struct dump *d, const struct dfile *f, uint32_t ino)
@@ -173,13 +173,13 @@ static int listeners_update(struct dump *d)
 }
 
 /* The listening socket of the job that a connection to `to` waits at. */
-static struct dfile *listener(struct dump *d, const struct dfile *f, const struct inet_end *to)
+static struct dfile *listener(struct dump *d, const struct tcp_table *t, const struct dfile *f, const struct inet_end *to)
 {
 	if (listeners_update(d))
 		return NULL;
 	for (size_t i = 0; i < d->tcp->nlisteners; i++) {
 		struct dfile *l = d->tcp->listeners[i];
-		const struct inet_entry *x = l != f ? inet_diag_find(&d->tcp->diag, l->st.st_ino) : NULL;
+		const struct inet_entry *x = l != f ? inet_diag_find(&t->diag, l->st.st_ino) : NULL;
 		union inet_addr a;
 
 		if (x && x->src.port == to->port && inet_own(l->lfd, &a) && (inet_any(&a) || !memcmp(x->src.a, to->a, sizeof to->a)))
@@ -191,7 +191,7 @@ static struct dfile *listener(struct dump *d, const struct dfile *f, const struc
 /* Those that wait at l must be the job's. */
 static void plan_listening(struct dump *d, struct dfile *f, struct plan *p)
 {
-	const struct inet_diag *t = &d->tcp->diag;
+	const struct inet_diag *t = &p->table->diag;
 	uint32_t ours = 0, waiting = p->x->rqueue;
 
 	p->way = LISTENING;
@@ -201,7 +201,7 @@ static void plan_listening(struct dump *d, struct dfile *f, struct plan *p)
 		if (x->src.port != p->x->src.port || x->state == TCPS_TIME_WAIT || x->state == TCPS_SYN_RECV)
 			continue;
 		client = inet_diag_between(t, &x->dst, &x->src);
-		if (client && by_ino(d, f, client->ino) && listener(d, NULL, &x->src) == f)
+		if (client && by_ino(d, f, client->ino) && listener(d, p->table, NULL, &x->src) == f)
 			ours++;
 	}
 	if (ours < waiting && !d->tcp_close)
@@ -214,7 +214,7 @@ static void plan_pending(struct dump *d, struct dfile *f, struct plan *p)
 	socklen_t n = sizeof t;
 
 	p->way = PENDING;
-	p->other = listener(d, f, &p->x->dst);
+	p->other = listener(d, p->table, f, &p->x->dst);
 	memset(&t, 0, sizeof t);
 	if (!p->other)
 		no(p, f, "it waits to be accepted outside the job");
@@ -226,7 +226,7 @@ static void plan_pending(struct dump *d, struct dfile *f, struct plan *p)
 
 static void plan_connected(struct dump *d, struct dfile *f, struct plan *p)
 {
-	const struct inet_diag *t = &d->tcp->diag;
+	const struct inet_diag *t = &p->table->diag;
 	const struct inet_entry *px = inet_diag_between(t, &p->x->dst, &p->x->src);
 	union inet_addr peer;
 
@@ -244,11 +244,13 @@ static void plan_connected(struct dump *d, struct dfile *f, struct plan *p)
 		return;
 	}
 	p->way = OUTSIDE;
-	if ((px && px->ino) || !inet_peer(f->lfd, &peer) || !inet_local(&peer)) {
+	if ((px && px->ino) || !inet_peer(f->lfd, &peer) || !(f->net ? ns_net_local(d, f->net, &peer) : inet_local(&peer))) {
 		if (f->std)
 			p->way = EXT;
 		else if (d->tcp_close)
-			*p = (struct plan){ .way = CLOSED, .state = p->state, .cut = true };
+			*p = (struct plan){ .way = CLOSED, .state = p->state, .table = p->table, .cut = true };
+		else if (f->net)
+			no(p, f, "it is connected to outside of its network namespace");
 		return;
 	}
 	p->way = ORPHAN;
@@ -264,8 +266,8 @@ static void plan_make(struct dump *d, struct dfile *f, struct plan *p)
 	char ulp[16] = "";
 	socklen_t n = sizeof ulp;
 
-	*p = (struct plan){ .way = ALONE, .state = tcp_state(f->lfd) };
-	if (ns && d->tcp->netns && ns != d->tcp->netns) {
+	*p = (struct plan){ .way = ALONE, .state = tcp_state(f->lfd), .table = tcp_table_of(d, f) };
+	if (!f->net && ns && d->tcp->netns && ns != d->tcp->netns) {
 		no(p, f, "it belongs to another network namespace");
 		return;
 	}
@@ -277,9 +279,9 @@ static void plan_make(struct dump *d, struct dfile *f, struct plan *p)
 		plan_closed(f, p);
 		return;
 	}
-	p->x = inet_diag_find(&d->tcp->diag, f->st.st_ino);
+	p->x = inet_diag_find(&p->table->diag, f->st.st_ino);
 	if (!p->x) {
-		no(p, f, d->tcp->blind ? "this kernel does not tell what it is connected to (no tcp_diag)" :
+		no(p, f, p->table->blind ? "this kernel does not tell what it is connected to (no tcp_diag)" :
 		   "the kernel does not tell what it is connected to");
 		return;
 	}
@@ -295,12 +297,12 @@ static void plan_make(struct dump *d, struct dfile *f, struct plan *p)
 
 /* The bytes that keep f's connection from rest, and who should receive them: those of a sender whom we may not look into, and those of one
  * that has closed its end and so belongs to nobody. */
-static int held(struct dump *d, struct dfile *f, bool may_look, struct dfile **receiver)
+static int held(struct dump *d, struct dfile *f, struct dfile **receiver)
 {
 	struct plan p;
 
 	plan_make(d, f, &p);
-	if (p.way == PAIR && !may_look) {
+	if (p.way == PAIR && !tcp_repair_allowed(d, f)) {
 		tcp_acknowledge(p.other->lfd);
 		*receiver = p.other;
 		return tcp_unsent(f, p.state);
@@ -313,14 +315,14 @@ static int held(struct dump *d, struct dfile *f, bool may_look, struct dfile **r
 static void drain_all(struct dump *d)
 {
 	static const struct timespec moment = { .tv_nsec = 5000000 };
-	bool may_look = tcp_repair_allowed(d), any = true;
+	bool any = true;
 	int patience = d->attempt > 2 ? 4 : 120;
 
 	for (int tries = 0; any && tries < patience; tries++) {
 		any = false;
 		for (size_t i = 0; i < d->nfiles; i++) {
 			struct dfile *f = d->files[i], *receiver;
-			int n = tcp_match(f) ? held(d, f, may_look, &receiver) : 0;
+			int n = tcp_match(f) ? held(d, f, &receiver) : 0;
 
 			if (n > 0 && !tries)
 				tcp_widen(receiver, n);
@@ -361,7 +363,7 @@ static int check_queues(struct dump *d, struct dfile *f, const struct plan *p, c
 		return refuse(d, f->p, "fd %d: %s: SO_PEEK_OFF is set and data waits in it", f->fd, what);
 	if (p->way == PAIR) {
 		tcp_acknowledge(p->other->lfd);
-		if (tcp_unsent(f, p->state) > 0 && !tcp_repair_allowed(d))
+		if (tcp_unsent(f, p->state) > 0 && !tcp_repair_allowed(d, f))
 			return refuse_for_now(d, f->p, "fd %d: %s: %d bytes wait to be sent, which only CAP_NET_ADMIN can read", f->fd,
 					      what, tcp_unsent(f, p->state));
 	}
@@ -405,14 +407,14 @@ static void find_unsent(struct dump *d)
 			continue;
 		plan_make(d, f, &p);
 		if (p.way == OUTSIDE)
-			w->unsent[i] = (struct tcp_repair){ .fd = f->lfd, .whole = true };
+			w->unsent[i] = tcp_repair_of(d, f, true);
 		if (p.way != PAIR)
 			continue;
 		tcp_acknowledge(p.other->lfd);
 		w->received[i] = tcp_waiting(p.other);
 		if (tcp_unsent(f, p.state) > 0) {
-			w->unsent[i].fd = f->lfd;
-			w->unsent[p.other->id - 1].fd = p.other->lfd;
+			w->unsent[i] = tcp_repair_of(d, f, false);
+			w->unsent[p.other->id - 1] = tcp_repair_of(d, p.other, false);
 		}
 	}
 }
@@ -540,7 +542,7 @@ static int put_content(struct dump *d, const struct dfile *f, const struct plan 
 /* Several sockets have the address of the one that listened. */
 static bool is_server(struct dump *d, const struct plan *p)
 {
-	const struct inet_diag *t = &d->tcp->diag;
+	const struct inet_diag *t = &p->table->diag;
 	size_t lo = 0, hi = t->n;
 
 	/* The first one by ends with this address. */
@@ -553,7 +555,7 @@ static bool is_server(struct dump *d, const struct plan *p)
 			hi = mid;
 	}
 	return (lo + 1 < t->n && !memcmp(&t->v[t->by_ends[lo + 1]].src, &p->x->src, sizeof p->x->src)) ||
-	       listener(d, NULL, &p->x->src);
+	       listener(d, p->table, NULL, &p->x->src);
 }
 
 static void put_links(struct dump *d, const struct dfile *f, const struct plan *p)

@@ -1,5 +1,6 @@
 /* fd_tcp: TCP sockets, tcp(7), over IPv4 and IPv6. What its files share:
  *   inet_diag.c       what the kernel tells of all sockets
+ *   tcp_tables.c      of each network namespace
  *   fd_tcp.c          check and dump
  *   tcp_flow.c        what is on its way
  *   tcp_repair.c      what only TCP_REPAIR shows: unsent data, sequence numbers
@@ -30,10 +31,11 @@ int tcp_state(int fd);
 
 /* ---- checkpoint ---- */
 
+struct tcp_table { struct dns *net; struct inet_diag diag; bool blind; /* this kernel does not tell */ };
 struct tcp_world {                       /* of one checkpoint */
-	struct inet_diag diag;
-	bool blind;                      /* this kernel does not tell */
+	struct tcp_table *tables; size_t ntables; /* one a network namespace, ours first */
 	uint64_t netns;                  /* cookie of our network namespace, 0: not known */
+	bool capable;                    /* tcp_repair_capable */
 	struct tcp_repair *unsent; size_t nunsent; /* by id of description - 1: of connections with data on the way; fd -1: others */
 	int *received;                   /* parallel: what waited at the other end then */
 	struct dfile **listeners; size_t nlisteners, seen; /* among the first `seen` descriptions */
@@ -43,6 +45,10 @@ struct tcp_world {                       /* of one checkpoint */
 	pid_t guard; int guard_pipe;     /* tcp_lock.c; 0: none */
 };
 void tcp_world_free(struct dump *d);
+/* tcp_tables.c: all sockets of ours and of members' namespaces. */
+int tcp_tables_read(struct dump *d, struct err *e);
+const struct tcp_table *tcp_table_of(const struct dump *d, const struct dfile *f);
+void tcp_tables_free(struct tcp_world *w);
 /* The job is about to be killed for good: its connections among its own processes leave nothing that stands in the way of a restart. */
 void tcp_before_kill(struct dump *d);
 
@@ -76,6 +82,7 @@ void tcp_outside_put(struct dump *d, const struct tcp_repair *g);
 
 struct tcp_repair {
 	int fd;                          /* not owned; -1: leave it */
+	int user;                        /* the user namespace that owns its network namespace, where that is not ours; -1 */
 	bool whole;                      /* all below, else only the two numbers and the two queues */
 	int error;                       /* errno, 0: read */
 	uint32_t snd_seq, rcv_seq;       /* of the next byte that the program writes, and of the next that the peer sends */
@@ -86,8 +93,10 @@ struct tcp_repair {
 	struct buf out, in;              /* sent but not acknowledged, and unsent; received */
 };
 bool tcp_repair_capable(void);           /* we have CAP_NET_ADMIN */
-/* We may, and the job can be held while it is done. */
-bool tcp_repair_allowed(const struct dump *d);
+/* We may do so with f, and the job can be held while it is done. */
+bool tcp_repair_allowed(const struct dump *d, const struct dfile *f);
+/* What to read of f; whole: see below. */
+struct tcp_repair tcp_repair_of(const struct dump *d, const struct dfile *f, bool whole);
 /* Reads all of v. A process of its own does it, which our death does not touch: no socket stays in repair mode. */
 int tcp_repair_read(struct dump *d, struct tcp_repair *v, size_t n, struct err *e);
 void tcp_repair_free(struct tcp_repair *v, size_t n);

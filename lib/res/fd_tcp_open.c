@@ -11,6 +11,8 @@
 #include "res/fd_tcp.h"
 #include "res/fd_ext.h"
 #include "res/fd_ops.h"
+#include "res/ns_obj.h"
+#include "res/sock_diag.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
@@ -24,7 +26,7 @@ struct tsock *tcp_of(struct restore *r, uint32_t id)
 {
 	struct rfile *f = restore_file(r, id);
 
-	return f && f->ops == &fd_tcp_ops ? f->priv : NULL;
+	return f && f->ops == &fd_tcp_ops && ns_net_here(r, f) ? f->priv : NULL;
 }
 
 /* ---- parsing ---- */
@@ -103,7 +105,7 @@ static int parse_all(struct restore *r, struct err *e)
 	for (size_t i = 0; i < r->nfiles; i++) {
 		struct rfile *f = &r->files[i];
 
-		if (f->ops != &fd_tcp_ops || rec_find(&f->rec, "EXTERNAL"))
+		if (f->ops != &fd_tcp_ops || rec_find(&f->rec, "EXTERNAL") || !ns_net_here(r, f))
 			continue;
 		f->priv = calloc(1, sizeof(struct tsock));
 		if (!f->priv)
@@ -141,7 +143,7 @@ static int keep(struct tcp_maker *m, struct tsock *u, int fd, struct err *e)
  * TIME-WAIT. tcp_fill_all puts the option back. */
 static int new_socket(const struct tsock *u, const struct rec *rec, struct err *e)
 {
-	int fd = socket(u->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = sock_make(u->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
 	if (fd < 0)
 		return err_sys(e, "cannot make a TCP socket");
@@ -279,7 +281,7 @@ static int open_orphan(struct tcp_maker *m, struct tsock *u, struct err *e)
 static int open_closed(struct tcp_maker *m, struct tsock *u, struct err *e)
 {
 	struct tsock any = *u;
-	struct tcp_temp l = { .fd = socket(u->family, SOCK_STREAM | SOCK_CLOEXEC, 0) };
+	struct tcp_temp l = { .fd = sock_make(u->family, SOCK_STREAM | SOCK_CLOEXEC, 0) };
 	int c = -1, s = -1;
 
 	memset(&any.own, 0, sizeof any.own);
@@ -472,7 +474,7 @@ static int open_all(struct restore *r, struct err *e)
 
 int tcp_open(struct restore *r, struct rfile *f, struct err *e)
 {
-	return rec_find(&f->rec, "EXTERNAL") ? ext_open(r, f, e) : open_all(r, e);
+	return rec_find(&f->rec, "EXTERNAL") ? ext_open(r, f, e) : ns_net_each(r, &fd_tcp_ops, open_all, e);
 }
 
 void tcp_forget(struct restore *r)

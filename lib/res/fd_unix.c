@@ -18,6 +18,7 @@
 #include "res/ns_obj.h"
 #include "res/fd_ext.h"
 #include "res/fd_ops.h"
+#include "res/sock_diag.h"
 #include "common/cleanup.h"
 
 #include <fcntl.h>
@@ -132,6 +133,25 @@ static int queues_read(struct dump *d, struct unix_world *w, struct err *e)
 	return 0;
 }
 
+/* Inodes are unique among all network namespaces: one table holds those of all. */
+static int diag_read(struct dump *d, struct unix_diag *t, struct err *e)
+{
+	int before = sock_diag_place(-1), rc = unix_diag_read(t, e);
+
+	for (size_t i = 0; d->ns && i < d->ns->n && !rc; i++) {
+		int at;
+
+		t->net = d->ns->v[i];
+		if (t->net->kind != NSK_NET)
+			continue;
+		at = ns_net_diag(d, d->ns->v[i], e);
+		sock_diag_place(at);
+		rc = at < 0 ? -1 : unix_diag_read(t, e);
+	}
+	sock_diag_place(before);
+	return rc;
+}
+
 static int world(struct dump *d, struct err *e)
 {
 	int rc;
@@ -141,7 +161,7 @@ static int world(struct dump *d, struct err *e)
 	d->unixs = calloc(1, sizeof *d->unixs);
 	if (!d->unixs)
 		return err_set(e, EX_FAILED, "out of memory");
-	rc = unix_diag_read(&d->unixs->diag, e);
+	rc = diag_read(d, &d->unixs->diag, e);
 	d->unixs->blind = rc == 1;
 	if (rc < 0 || queues_read(d, d->unixs, e))
 		return -1;
@@ -236,8 +256,11 @@ static void plan_make(struct dump *d, struct dfile *f, struct plan *p)
 	px = p->other ? unix_diag_find(&w->diag, p->x->peer) : NULL;
 	name_of(f->lfd, true, &n);
 	unix_text(&n, name, sizeof name);
-	if (px && p->other != f && px->peer == p->x->ino)
+	/* Two with names in two network namespaces send to each other by them. */
+	if (px && p->other != f && px->peer == p->x->ino && p->other->net == f->net)
 		p->way = PAIR;
+	else if (f->net && !p->other && p->x->type == SOCK_DGRAM && n.n && !n.v[0])
+		no(p, f, "it sends to %s outside the job, an abstract name of its own network namespace", name);
 	else if (p->x->type == SOCK_DGRAM && n.n && (p->other || n.v[0] == '/' || !n.v[0]))
 		p->way = TO;
 	else if (p->other)
@@ -311,7 +334,8 @@ static void plan_outside(struct dump *d, const struct dfile *f, struct plan *p, 
 
 	name_of(f->lfd, true, &n);
 	unix_text(&n, name, sizeof name);
-	leads = leads_there(f, peer, &n);
+	/* An abstract name of a member's network namespace is nobody's after the restart. */
+	leads = (!f->net || n.v[0]) && leads_there(f, peer, &n);
 	no(p, f, leads ? "it is connected to %s outside the job (see --unix-connect, --unix-close)" :
 	   "it is connected to %s outside the job (see --unix-close)", name);
 	if (p->way == EXT)
@@ -380,7 +404,8 @@ static bool is_server(const struct unix_world *w, const struct unix_entry *x)
 	for (size_t i = 0; i < w->diag.n; i++) {
 		const struct unix_entry *o = &w->diag.v[i];
 
-		if (o->ino != x->ino && o->type == x->type && o->name.n == x->name.n && !memcmp(o->name.v, x->name.v, x->name.n))
+		if (o->ino != x->ino && o->type == x->type && o->name.n == x->name.n && !memcmp(o->name.v, x->name.v, x->name.n) &&
+		    (x->name.v[0] || o->net == x->net))
 			return true;
 	}
 	return false;

@@ -5,6 +5,8 @@
 #include "res/borrow.h"
 #include "res/fd_ops.h"
 #include "res/proc_ops.h"
+#include "res/ns_obj.h"
+#include "res/sock_diag.h"
 #include "common/cleanup.h"
 
 #include <fcntl.h>
@@ -182,7 +184,7 @@ static int sender(struct restore *r, const struct usock *u, const struct unix_me
 	if (u->tmp >= 0)
 		return u->tmp;
 	if (*temp < 0)
-		*temp = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		*temp = sock_make(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	return *temp;
 }
 
@@ -263,7 +265,7 @@ static int connect_out(struct restore *r, const struct usock *u, struct err *e)
 /* Buffers were made larger, options not set yet: a new socket's are what OPTIONS leaves out. */
 static int buffers_back(const struct usock *u, struct err *e)
 {
-	AUTO_FD int fresh = socket(AF_UNIX, u->type | SOCK_CLOEXEC, 0);
+	AUTO_FD int fresh = sock_make(AF_UNIX, u->type | SOCK_CLOEXEC, 0);
 	int v, lock = 0;
 	socklen_t n = sizeof v;
 
@@ -313,7 +315,16 @@ static struct usock *at(struct restore *r, size_t i)
 static int finish_all(struct restore *r, struct err *e)
 {
 	for (size_t i = 0; i < r->nfiles; i++)
-		if (at(r, i) && finish(r, at(r, i), e))
+		if (at(r, i) && (ns_net_enter(r, at(r, i)->f, e) || finish(r, at(r, i), e)))
+			return err_prefix(e, "file %zu", i + 1);
+	return 0;
+}
+
+/* Abstract names, and those who send to them, are of one network namespace. */
+static int fill_all(struct restore *r, struct err *e)
+{
+	for (size_t i = 0; i < r->nfiles; i++)
+		if (at(r, i) && (ns_net_enter(r, at(r, i)->f, e) || fill(r, at(r, i), e)))
 			return err_prefix(e, "file %zu", i + 1);
 	return 0;
 }
@@ -326,12 +337,12 @@ int unix_install(struct restore *r, struct rproc *p, int fd, struct rfile *f, st
 
 	if (!u || u->settled)
 		return 0;
-	for (size_t i = 0; i < r->nfiles; i++)
-		if (at(r, i) && fill(r, at(r, i), e))
-			return err_prefix(e, "file %zu", i + 1);
-	if (borrow_begin(&b, r, e))
+	rc = fill_all(r, e);
+	ns_net_home(r);
+	if (rc || borrow_begin(&b, r, e))
 		return -1;
 	rc = finish_all(r, e);
+	ns_net_home(r);
 	if (borrow_end(&b, rc ? NULL : e) || rc)
 		return -1;
 	for (size_t i = 0; i < r->nfiles; i++) {

@@ -9,6 +9,7 @@
 #include "res/mntns.h"
 #include "res/ns_obj.h"
 #include "res/borrow.h"
+#include "res/sock_diag.h"
 #include "common/cleanup.h"
 
 #include <fcntl.h>
@@ -210,11 +211,28 @@ static int make_pairs(const struct act *a)
 	return 0;
 }
 
+/* root again where we act as a user, who may not */
+static int enter_net(void)
+{
+	uid_t euid = geteuid();
+
+	if (sock_make_net() < 0)
+		return 0;
+	if (!getuid() && euid && seteuid(0))
+		return errno;
+	if (setns(sock_make_net(), CLONE_NEWNET))
+		return errno;
+	return geteuid() != euid && seteuid(euid) ? errno : 0;
+}
+
 static int act_run(const struct act *a)
 {
 	struct sockaddr_un un;
 	int rc;
 
+	/* A pair is where it is made. */
+	if (a->npairs && (rc = enter_net()))
+		return rc;
 	if (a->bind && a->bind->name.v[0]) {
 		rc = bind_file(a, a->bind);
 		if (rc)
@@ -400,7 +418,7 @@ static int give_name(struct restore *r, struct usock *u, int fd, int backlog, co
 
 int unix_make(struct restore *r, struct usock *u, int *fd, struct err *e)
 {
-	*fd = socket(AF_UNIX, u->type | SOCK_CLOEXEC, 0);
+	*fd = sock_make(AF_UNIX, u->type | SOCK_CLOEXEC, 0);
 	if (*fd < 0)
 		return err_sys(e, "cannot make a unix socket");
 	return give_name(r, u, *fd, u->listening ? u->backlog : -1, &u->peer, e);
@@ -428,7 +446,7 @@ int unix_make_unnamed(int (*fd)[2], const int *types, size_t n, const struct uni
 		if (fd[i][0] < 0 || fd[i][1] < 0)
 			return err_sys(e, "too many descriptors");
 	}
-	rc = as->known ? act(&x) : act_run(&x);
+	rc = as->known || sock_make_net() >= 0 ? act(&x) : act_run(&x);
 	errno = rc;
 	return rc ? err_sys(e, "cannot make a pair of unix sockets") : 0;
 }
@@ -436,10 +454,10 @@ int unix_make_unnamed(int (*fd)[2], const int *types, size_t n, const struct uni
 /* s was accepted: it has its name from one that listens only for this. */
 static int make_accepted(struct restore *r, struct usock *s, struct usock *c, int *sfd, int *cfd, struct err *e)
 {
-	AUTO_FD int l = socket(AF_UNIX, s->type | SOCK_CLOEXEC, 0);
+	AUTO_FD int l = sock_make(AF_UNIX, s->type | SOCK_CLOEXEC, 0);
 	int rc;
 
-	*cfd = socket(AF_UNIX, c->type | SOCK_CLOEXEC, 0);
+	*cfd = sock_make(AF_UNIX, c->type | SOCK_CLOEXEC, 0);
 	if (l < 0 || *cfd < 0)
 		return err_sys(e, "cannot make a unix socket");
 	rc = give_name(r, s, l, 1, &c->peer, e) || give_name(r, c, *cfd, -1, NULL, e) || unix_connect(*cfd, s, &s->peer, e) ? -1 : 0;

@@ -143,7 +143,7 @@ static int verify(struct restore *r, struct usock *u, struct err *e)
 	struct unix_queue q = { 0 };
 	int rc;
 
-	if ((u->with && (!with || with == u || with->with != u->f->id || with->type != u->type)) ||
+	if ((u->with && (!with || with == u || with->with != u->f->id || with->type != u->type || with->f->net != u->f->net)) ||
 	    (u->pending && (!at || !at->listening || at->type != u->type)) ||
 	    (u->to && (!to || to->type != SOCK_DGRAM || !to->name.n)))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: a unix socket is connected to what it cannot be", u->f->rec.line);
@@ -166,7 +166,7 @@ static int parse_all(struct restore *r, struct err *e)
 			return -1;
 	}
 	for (size_t i = 0; i < r->nfiles; i++)
-		if (r->files[i].ops == &fd_unix_ops && r->files[i].priv && verify(r, r->files[i].priv, e))
+		if (unix_of(r, (uint32_t)i + 1) && verify(r, r->files[i].priv, e))
 			return -1;
 	return 0;
 }
@@ -211,19 +211,21 @@ static bool unnamed(struct restore *r, const struct usock *u)
 	return !u->name.n && !u->peer_name.n && (u->orphan || !unix_of(r, u->with)->name.n);
 }
 
-static bool same_creds(const struct unix_creds *a, const struct unix_creds *b)
+static bool same_makers(const struct usock *u, const struct usock *v)
 {
-	return a->known == b->known && a->pid == b->pid && a->uid == b->uid && a->gid == b->gid;
+	const struct unix_creds *a = &u->peer, *b = &v->peer;
+
+	return u->f->net == v->f->net && a->known == b->known && a->pid == b->pid && a->uid == b->uid && a->gid == b->gid;
 }
 
-/* u[0..n) have the same credentials. */
+/* u[0..n) have the same credentials and network namespace. */
 static int open_unnamed(struct restore *r, const int *want, struct usock **u, size_t n, struct err *e)
 {
 	int fd[UNIX_AT_ONCE][2], types[UNIX_AT_ONCE];
 
 	for (size_t i = 0; i < n; i++)
 		types[i] = u[i]->type;
-	if (n && unix_make_unnamed(fd, types, n, &u[0]->peer, e))
+	if (n && (ns_net_enter(r, u[0]->f, e) || unix_make_unnamed(fd, types, n, &u[0]->peer, e)))
 		return -1;
 	for (size_t i = 0; i < n; i++)
 		if (keep_pair(r, want, u[i], fd[i], e))
@@ -237,11 +239,11 @@ static int open_all_unnamed(struct restore *r, const int *want, struct err *e)
 	size_t n = 0;
 
 	for (size_t i = 0; i < r->nfiles; i++) {
-		struct usock *u = r->files[i].ops == &fd_unix_ops ? r->files[i].priv : NULL;
+		struct usock *u = unix_of(r, (uint32_t)i + 1);
 
 		if (!u || !(u->orphan || u->with > u->f->id) || !unnamed(r, u))
 			continue;
-		if (n == UNIX_AT_ONCE || (n && !same_creds(&u->peer, &group[0]->peer))) {
+		if (n == UNIX_AT_ONCE || (n && !same_makers(u, group[0]))) {
 			if (open_unnamed(r, want, group, n, e))
 				return -1;
 			n = 0;
@@ -256,6 +258,8 @@ static int open_connection(struct restore *r, const int *want, struct usock *u, 
 	struct usock gone = { .type = u->type, .name = u->peer_name, .peer = u->peer, .path_fd = -1, .tmp = -1 };
 	int fd[2];
 
+	if (ns_net_enter(r, u->f, e))
+		return -1;
 	if (u->outside)
 		return unix_outside_open(r, u, fd, e) ? -1 : keep(r, want, u, fd[0], e);
 	if (unix_make_pair(r, u, u->orphan ? &gone : unix_of(r, u->with), fd, e))
@@ -269,7 +273,7 @@ static int open_alone(struct restore *r, const int *want, struct usock *u, struc
 {
 	int fd;
 
-	return unix_make(r, u, &fd, e) ? -1 : keep(r, want, u, fd, e);
+	return ns_net_enter(r, u->f, e) || unix_make(r, u, &fd, e) ? -1 : keep(r, want, u, fd, e);
 }
 
 static int open_pending(struct restore *r, const int *want, struct usock *u, struct err *e)
@@ -324,7 +328,7 @@ static int open_all(struct restore *r, struct err *e)
 		return -1;
 	for (enum phase phase = CONNECTED; phase <= WAITING; phase++)
 		for (size_t i = 0; i < r->nfiles; i++) {
-			struct usock *u = r->files[i].ops == &fd_unix_ops ? r->files[i].priv : NULL;
+			struct usock *u = unix_of(r, (uint32_t)i + 1);
 
 			if (!u || u->opened || phase_of(u) != phase)
 				continue;
@@ -348,6 +352,7 @@ int unix_open(struct restore *r, struct rfile *f, struct err *e)
 	if (rec_find(&f->rec, "EXTERNAL"))
 		return ext_open(r, f, e);
 	rc = open_all(r, e);
+	ns_net_home(r);
 	unix_make_end();
 	return rc;
 }

@@ -17,6 +17,7 @@
 #include "res/tty.h"
 #include "res/fd_unix.h"
 #include "res/ns_obj.h"
+#include "res/sock_diag.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -302,6 +303,19 @@ static int collect_proc(struct dump *d, struct dproc *p, struct fdtab *t, struct
 	return 0;
 }
 
+/* What a kind asks the kernel about sockets is asked there. */
+static int in_its_net(struct dump *d, struct dfile *f, int (*fn)(struct dump *d, struct dfile *f, struct err *e), struct err *e)
+{
+	int at = f->net ? ns_net_diag(d, f->net, e) : -1, rc;
+
+	if (!fn || (f->net && at < 0))
+		return fn ? -1 : 0;
+	sock_diag_place(at);
+	rc = fn(d, f, e);
+	sock_diag_place(-1);
+	return rc;
+}
+
 int files_check(struct dump *d, struct err *e)
 {
 	struct rlimit rl;
@@ -333,7 +347,7 @@ int files_check(struct dump *d, struct err *e)
 			if (fd_table[k]->match(f))
 				f->ops = fd_table[k];
 		place_check(d, f);
-		if (f->ops->check && f->ops->check(d, f, e))
+		if (in_its_net(d, f, f->ops->check, e))
 			return err_prefix(e, "pid %d: fd %d", f->p->vpid, f->fd);
 	}
 	return 0;
@@ -352,8 +366,10 @@ int files_dump(struct dump *d, struct err *e)
 		rec_put_str(b, "PATH", f->link);
 		if (f->mnt && f->ops != &fd_ext_ops)
 			rec_put_u64(b, "MNT", f->mnt->id);
+		if (f->net)
+			rec_put_u64(b, "NET", f->net->id);
 		owner_dump(d, f);
-		if (f->ops->dump && f->ops->dump(d, f, e))
+		if (in_its_net(d, f, f->ops->dump, e))
 			return err_prefix(e, "pid %d: fd %d", f->p->vpid, f->fd);
 		rec_end(b);
 	}

@@ -37,16 +37,17 @@ static int parse_descriptions(struct restore *r, struct err *e)
 		return err_set(e, EX_FAILED, "out of memory");
 	for (size_t i = 0; i < r->files_list.n; i++) {
 		struct rfile *f = &r->files[i];
-		uint64_t id;
+		uint64_t id, net;
 
 		rec_list_get(&r->files_list, i, &f->rec);
 		f->fd = -1;
-		if (rec_u64(&f->rec, "ID", RES_MAX_FILES, &id, e))
+		if (rec_u64(&f->rec, "ID", RES_MAX_FILES, &id, e) || rec_u64_or(&f->rec, "NET", NS_MAX, 0, &net, e))
 			return err_prefix(e, "files");
 		if (id != i + 1)
 			return err_set(e, EX_BAD_IMAGE, "files: line %zu: ID is %llu, not %zu", f->rec.line,
 				       (unsigned long long)id, i + 1);
 		f->id = (uint32_t)id;
+		f->net = (uint32_t)net;
 		f->ops = ops_by_type(rec_type(&f->rec));
 		if (!f->ops)
 			return err_set(e, EX_BAD_IMAGE, "files: line %zu: kind \"%s\" is not known", f->rec.line,
@@ -162,10 +163,15 @@ static int open_one(struct restore *r, struct rfile *f, struct err *e)
 {
 	struct opening o = { r, f };
 	uint64_t mnt;
+	int rc;
 
 	if (rec_u64_or(&f->rec, "MNT", NS_MAX, 0, &mnt, e))
 		return -1;
-	return mnt && !f->ops->goes_itself ? ns_open(r, mnt, open_it, &o, &f->fd, e) : f->ops->open(r, f, e);
+	if (mnt && !f->ops->goes_itself)
+		return ns_open(r, mnt, open_it, &o, &f->fd, e);
+	rc = ns_net_enter(r, f, e) || f->ops->open(r, f, e) ? -1 : 0;
+	ns_net_home(r);
+	return rc;
 }
 
 int files_open_all(struct restore *r, struct err *e)

@@ -1,5 +1,6 @@
 #include "res/inet.h"
 #include "common/cleanup.h"
+#include "res/sock_diag.h"
 
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -37,7 +38,7 @@ const char *inet_text(const union inet_addr *a, char out[INET_TEXT])
 		snprintf(out, INET_TEXT, "%s:%u", inet_ntop(AF_INET, &a->in.sin_addr, ip, sizeof ip), ntohs(a->in.sin_port));
 	else if (a->sa.sa_family != AF_INET6)
 		snprintf(out, INET_TEXT, "?");
-	else if (index && if_indextoname(index, name) && !strpbrk(name, "%]>@,"))
+	else if (index && sock_diag_name(index, name) && !strpbrk(name, "%]>@,"))
 		snprintf(out, INET_TEXT, "[%s%%%s]:%u", inet_ntop(AF_INET6, &a->in6.sin6_addr, ip, sizeof ip), name, ntohs(a->in6.sin6_port));
 	else if (index)
 		snprintf(out, INET_TEXT, "[%s%%%u]:%u", inet_ntop(AF_INET6, &a->in6.sin6_addr, ip, sizeof ip), index, ntohs(a->in6.sin6_port));
@@ -65,7 +66,7 @@ static int64_t interface(const char *name)
 
 	if (!*name || strlen(name) >= IF_NAMESIZE || strpbrk(name, "/: "))
 		return -1;
-	index = if_nametoindex(name);
+	index = sock_diag_index(name);
 	return index || !number(name, UINT32_MAX, &index) ? (int64_t)index : 0;
 }
 
@@ -160,7 +161,7 @@ bool inet_same(const union inet_addr *a, const union inet_addr *b)
 
 bool inet_local(const union inet_addr *a)
 {
-	AUTO_FD int fd = socket(a->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	AUTO_FD int fd = sock_make(a->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	union inet_addr any_port = *a;
 
 	inet_set_port(&any_port, 0);

@@ -1,5 +1,6 @@
 /* inet_diag: see inet.h. sock_diag(7), linux/inet_diag.h. Needs no privilege. */
 #include "res/inet.h"
+#include "res/sock_diag.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
@@ -120,7 +121,7 @@ static int by_ends(const void *a, const void *b, void *v)
 
 int inet_diag_tcp(struct inet_diag *t, struct err *e)
 {
-	AUTO_FD int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	AUTO_FD int fd = sock_diag_open();
 	bool none = fd < 0 || fault("inet-diag"), none6 = false;
 
 	if (!none && (family_read(t, fd, AF_INET, &none, e) || family_read(t, fd, AF_INET6, &none6, e)))

@@ -1,5 +1,6 @@
 /* inet_send: datagrams on restart, which come from whom they came from. See inet.h. */
 #include "res/inet.h"
+#include "res/sock_diag.h"
 #include "common/cleanup.h"
 
 #include <netinet/ip.h>
@@ -14,7 +15,7 @@ struct v6 { struct ip6_hdr ip; struct udphdr udp; };
 
 bool inet_here(const union inet_addr *a)
 {
-	AUTO_FD int fd = socket(a->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	AUTO_FD int fd = sock_make(a->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
 	if (a->sa.sa_family == AF_INET ? IN_MULTICAST(ntohl(a->in.sin_addr.s_addr)) : IN6_IS_ADDR_MULTICAST(&a->in6.sin6_addr))
 		return false;
@@ -92,7 +93,7 @@ static size_t packet_six(char *out, const union inet_addr *from, const union ine
 static bool forge(const union inet_addr *from, const union inet_addr *to, const char *p, size_t n)
 {
 	bool four = from->sa.sa_family == AF_INET;
-	AUTO_FD int fd = socket(from->sa.sa_family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
+	AUTO_FD int fd = sock_make(from->sa.sa_family, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
 	AUTO_FREE char *out = NULL;
 	union inet_addr dest = *to;
 	size_t len;
@@ -109,7 +110,7 @@ static bool forge(const union inet_addr *from, const union inet_addr *to, const 
 
 bool inet_imitate(int protocol, const union inet_addr *from, const union inet_addr *to, const char *p, size_t n)
 {
-	AUTO_FD int fd = socket(from->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, protocol);
+	AUTO_FD int fd = sock_make(from->sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, protocol);
 
 	if (fd >= 0 && !bind(fd, &from->sa, inet_size(from)) && sendto(fd, p, n, MSG_DONTWAIT, &to->sa, inet_size(to)) == (ssize_t)n)
 		return true;

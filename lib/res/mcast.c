@@ -1,5 +1,7 @@
 #include "res/mcast.h"
 #include "common/cleanup.h"
+#include "res/ns_obj.h"
+#include "res/sock_diag.h"
 
 #include <arpa/inet.h>
 #include <net/if.h>
@@ -43,7 +45,7 @@ static int ask(struct dump *d, const struct dfile *f, struct buf *b, const char 
 	(void)d;
 	if (!x)
 		return err_set(e, EX_FAILED, "out of memory");
-	x->f.gf_interface = if_nametoindex(device);
+	x->f.gf_interface = sock_diag_index(device);
 	x->f.gf_group = *group;
 	x->f.gf_numsrc = SOURCES_MAX;
 	if (x->f.gf_interface && !getsockopt(f->lfd, four ? SOL_IP : SOL_IPV6, MCAST_MSFILTER, x, &n)) {
@@ -104,13 +106,14 @@ static int ask_six(struct dump *d, const struct dfile *f, struct buf *b, char *t
 
 int mcast_dump(struct dump *d, const struct dfile *f, int family, struct err *e)
 {
+	pid_t pid = f->net && f->net->p ? f->net->p->pid : getpid();
 	AUTO_BUF struct buf groups = BUF_INIT;
 	AUTO_BUF struct buf four = BUF_INIT;
 	AUTO_BUF struct buf six = BUF_INIT;
 
-	if (!proc_read(&four, getpid(), "net/igmp", PROC_MAX) && ask_four(d, f, &groups, four.p ? four.p : (char[]){ "" }, e))
+	if (!proc_read(&four, pid, "net/igmp", PROC_MAX) && ask_four(d, f, &groups, four.p ? four.p : (char[]){ "" }, e))
 		return -1;
-	if (family == AF_INET6 && !proc_read(&six, getpid(), "net/igmp6", PROC_MAX) && ask_six(d, f, &groups, six.p ? six.p : (char[]){ "" }, e))
+	if (family == AF_INET6 && !proc_read(&six, pid, "net/igmp6", PROC_MAX) && ask_six(d, f, &groups, six.p ? six.p : (char[]){ "" }, e))
 		return -1;
 	if (groups.len)
 		rec_put_str(&d->files_out, "GROUPS", buf_str(&groups));
@@ -160,7 +163,7 @@ static int parse(char *group, int family, char **device, struct group_filter *g)
 static int join(int fd, const char *device, struct group_filter *g, struct err *e)
 {
 	bool four = g->gf_group.ss_family == AF_INET;
-	struct group_req req = { .gr_interface = if_nametoindex(device), .gr_group = g->gf_group };
+	struct group_req req = { .gr_interface = sock_diag_index(device), .gr_group = g->gf_group };
 
 	if (!req.gr_interface)
 		return err_set(e, EX_MISFIT, "this node has no network interface %s, on which a socket was in a multicast group", device);

@@ -242,6 +242,9 @@ void ns_dump_free(struct dump *d)
 		close(d->ns->v[i]->fd);
 		if (d->ns->v[i]->diag >= 0)
 			close(d->ns->v[i]->diag);
+		for (size_t k = 0; k < d->ns->v[i]->nmodels; k++)
+			close(d->ns->v[i]->models[k].fd);
+		free(d->ns->v[i]->models);
 		buf_free(&d->ns->v[i]->content);
 		free(d->ns->v[i]);
 	}

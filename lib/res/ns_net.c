@@ -1,13 +1,16 @@
 /* ns_net: network namespaces, network_namespaces(7). What is in them is netns.h's; here it is asked for and built at the right places.
  *
  * Records, each with NS=id, stand behind the record of the namespace; those of NS=0, ends of links in the job's reference, behind the last one. */
+#include "res/inet.h"
 #include "res/netns.h"
 #include "res/ns_obj.h"
+#include "res/sock_diag.h"
 #include "common/cleanup.h"
 
 #include <fcntl.h>
 #include <linux/netlink.h>
 #include <linux/sockios.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -63,7 +66,7 @@ static struct netns_known *known(struct dump *d, size_t *n)
 
 static struct dns *last_net(struct dump *d)
 {
-	for (size_t i = d->ns->n; i-- > 0;)
+	for (size_t i = d->ns ? d->ns->n : 0; i-- > 0;)
 		if (d->ns->v[i]->kind == NSK_NET)
 			return d->ns->v[i];
 	return NULL;
@@ -122,12 +125,48 @@ static int net_content(struct dump *d, struct dns *n, struct buf *out, struct er
 #define SO_NETNS_COOKIE 71
 #endif
 
+struct kind { int family, type, protocol; };
+
 static int make_socket(void *ctx, struct buf *answer, int *give, struct err *e)
 {
-	(void)ctx;
+	const struct kind *k = ctx;
+
 	(void)answer;
-	*give = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-	return *give < 0 ? err_sys(e, "sock_diag") : 0;
+	*give = socket(k->family, k->type | SOCK_CLOEXEC, k->protocol);
+	return *give < 0 ? err_sys(e, "cannot make a socket") : 0;
+}
+
+int ns_net_socket(struct dump *d, const struct dns *n, int family, int type, int protocol, struct err *e)
+{
+	struct kind k = { family, type, protocol };
+	struct ns_job job = { .fn = make_socket, .ctx = &k };
+	struct ns_place at;
+	int fd = -1;
+
+	if (!n) {
+		fd = socket(family, type | SOCK_CLOEXEC, protocol);
+		return fd < 0 ? err_sys(e, "cannot make a socket") : fd;
+	}
+	ns_place_of(d, n, &at);
+	return ns_run(&at, &job, NULL, &fd, e) ? -1 : fd;
+}
+
+int ns_net_model(struct dump *d, struct dns *n, int family, int type, int protocol, struct err *e)
+{
+	struct ns_model *v;
+	int fd;
+
+	for (size_t i = 0; i < n->nmodels; i++)
+		if (n->models[i].family == family && n->models[i].type == type && n->models[i].protocol == protocol)
+			return n->models[i].fd;
+	v = realloc(n->models, (n->nmodels + 1) * sizeof *v);
+	if (!v)
+		return err_set(e, EX_FAILED, "out of memory");
+	n->models = v;
+	fd = ns_net_socket(d, n, family, type, protocol, e);
+	if (fd >= 0)
+		v[n->nmodels++] = (struct ns_model){ family, type, protocol, fd };
+	return fd;
 }
 
 static uint64_t cookie_of(int fd)
@@ -140,13 +179,10 @@ static uint64_t cookie_of(int fd)
 
 int ns_net_diag(struct dump *d, struct dns *n, struct err *e)
 {
-	struct ns_job job = { .fn = make_socket };
-	struct ns_place at;
-
 	if (n->diag >= 0)
 		return n->diag;
-	ns_place_of(d, n, &at);
-	if (ns_run(&at, &job, NULL, &n->diag, e))
+	n->diag = ns_net_socket(d, n, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG, e);
+	if (n->diag < 0)
 		return -1;
 	n->cookie = cookie_of(n->diag);
 	return n->diag;
@@ -189,6 +225,25 @@ int ns_net_of(struct dump *d, int fd, struct dns **out, struct err *e)
 	return is_in(fd, cookie, st.st_dev, st.st_ino, cookie_of(here)) ? 0 : 1;
 }
 
+static int local(void *ctx, struct buf *answer, int *give, struct err *e)
+{
+	(void)give;
+	(void)e;
+	buf_addc(answer, inet_local(ctx) ? 'y' : 'n');
+	return 0;
+}
+
+bool ns_net_local(struct dump *d, struct dns *n, const union inet_addr *a)
+{
+	AUTO_BUF struct buf b = BUF_INIT;
+	union inet_addr copy = *a;
+	struct ns_job job = { .fn = local, .ctx = &copy };
+	struct ns_place at;
+
+	ns_place_of(d, n, &at);
+	return !ns_run(&at, &job, &b, NULL, NULL) && !strcmp(buf_str(&b), "y");
+}
+
 /* ---- restart ---- */
 
 static int net_verify(struct restore *r, struct rns *n, struct err *e) { return netns_verify(r, &r->ns->list, n->id, e); }
@@ -228,4 +283,68 @@ int ns_net_connect(struct restore *r, struct err *e)
 		if (r->ns->v[i].kind == NSK_NET)
 			return ns_run(&at, &job, NULL, NULL, e);
 	return 0;
+}
+
+/* ---- sockets on restart ---- */
+
+bool ns_net_here(const struct restore *r, const struct rfile *f) { return !r->net_only || f->net == r->net; }
+
+/* An error is errno's, as socket(2)'s. */
+static int make_in(void *ctx, int family, int type, int protocol)
+{
+	const struct rns *n = ctx;
+	struct kind k = { family, type, protocol };
+	struct ns_job job = { .fn = make_socket, .ctx = &k };
+	struct err e = ERR_INIT;
+	struct ns_place at;
+	int fd = -1;
+
+	ns_place_owner(n, &at);
+	at.fd[NSK_NET] = n->fd;
+	if (!ns_run(&at, &job, NULL, &fd, &e))
+		return fd;
+	errno = e.sys ? e.sys : EPERM;
+	return -1;
+}
+
+static int go(struct restore *r, uint32_t id, struct err *e)
+{
+	struct rns *n = id ? ns_find(r, id, NSK_NET) : NULL;
+
+	if (id && !n)
+		return err_set(e, EX_BAD_IMAGE, "NET=%u is no network namespace", id);
+	if (n && !n->diag) {
+		int fd = restore_high_fd(r, make_in(n, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG));
+
+		if (fd < 0)
+			return err_sys(e, "cannot make a socket in network namespace %u", id);
+		n->diag = fd;
+	}
+	r->net = id;
+	sock_diag_place(n ? n->diag : -1);
+	sock_make_in(n ? make_in : NULL, n, n ? n->fd : -1);
+	return 0;
+}
+
+int ns_net_enter(struct restore *r, const struct rfile *f, struct err *e) { return go(r, f->net, e); }
+void ns_net_home(struct restore *r) { go(r, 0, NULL); }
+
+int ns_net_each(struct restore *r, const struct fd_ops *ops, int (*fn)(struct restore *r, struct err *e), struct err *e)
+{
+	AUTO_FREE bool *done = calloc(NS_MAX + 1, sizeof *done);
+	int rc = done ? 0 : err_set(e, EX_FAILED, "out of memory");
+
+	r->net_only = true;
+	for (size_t i = 0; i < r->nfiles && !rc; i++) {
+		struct rfile *f = &r->files[i];
+
+		if (f->ops != ops)
+			continue;
+		if (!done[f->net])
+			rc = go(r, f->net, e) || fn(r, e) ? -1 : 0;
+		done[f->net] = true;
+	}
+	r->net_only = false;
+	ns_net_home(r);
+	return rc;
 }

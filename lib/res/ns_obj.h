@@ -29,6 +29,7 @@ struct dns {
 	struct buf content;            /* records found in its check, of kinds that keep them */
 	int diag;                      /* a network namespace: a socket of sock_diag(7) in it, -1: not asked for yet */
 	uint64_t cookie;               /* with it: SO_NETNS_COOKIE; 0: this kernel has none */
+	struct ns_model { int family, type, protocol, fd; } *models; size_t nmodels; /* of a network namespace: new sockets, to compare with */
 };
 struct dns_world {
 	struct dns **v; size_t n;
@@ -49,6 +50,7 @@ struct rns {
 	int fd;                        /* -1: not made */
 	struct rproc *member;          /* of a mount namespace: who lives in it */
 	bool complete;                 /* a mount namespace: nothing of its making is left in it */
+	int diag;                      /* a network namespace: a socket of sock_diag(7) in it, 0: not made yet */
 };
 struct restore_ns {
 	struct rec_list list;          /* member `namespaces` */
@@ -104,6 +106,13 @@ int ns_pid_finish(struct restore *r, struct err *e);
 int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e);
 /* ns_time.c: n is made by p, under remote control, for its children. */
 int ns_time_by(struct restore *r, struct rproc *p, struct rns *n, struct err *e);
+/* ns_net.c: sockets are made in the network namespace that their record names (NET). fn makes all sockets of a kind; it is run once for each
+ * such namespace, with sock_make and sock_diag's questions in it, for those that ns_net_here tells. */
+int ns_net_each(struct restore *r, const struct fd_ops *ops, int (*fn)(struct restore *r, struct err *e), struct err *e);
+bool ns_net_here(const struct restore *r, const struct rfile *f);
+/* sock_make and sock_diag's questions go to f's namespace; ns_net_home: to our own again. We stay where we are: an ordinary user could not come back. */
+int ns_net_enter(struct restore *r, const struct rfile *f, struct err *e);
+void ns_net_home(struct restore *r);
 /* ns_net.c: links with ends in two namespaces, when all are made. */
 int ns_net_connect(struct restore *r, struct err *e);
 /* ns_net.c: the network namespace that a socket, a descriptor of ours, is in; *out NULL: the reference. 1: neither that nor one of a member, or it cannot
@@ -111,6 +120,13 @@ int ns_net_connect(struct restore *r, struct err *e);
 int ns_net_of(struct dump *d, int fd, struct dns **out, struct err *e);
 /* A socket of sock_diag(7) in that network namespace (NULL: in ours), which stays n's. -1: e. */
 int ns_net_diag(struct dump *d, struct dns *n, struct err *e);
+/* A new socket in it (NULL: ours). -1: e. */
+int ns_net_socket(struct dump *d, const struct dns *n, int family, int type, int protocol, struct err *e);
+/* One that stays n's, to compare with: asked for again it is the same. n may not be NULL. */
+int ns_net_model(struct dump *d, struct dns *n, int family, int type, int protocol, struct err *e);
+/* Does the address belong to that network namespace? */
+union inet_addr;
+bool ns_net_local(struct dump *d, struct dns *n, const union inet_addr *a);
 /* ns_net.c, when all are dumped: ends of links that are outside the job's namespaces. */
 int ns_net_ends(struct dump *d, struct err *e);
 /* ns_mnt.c: what needs its member. */

@@ -335,9 +335,12 @@ int ns_open(struct restore *r, uint64_t mnt, int (*fn)(void *ctx, int *fd, struc
 
 void ns_restore_free(struct restore *r)
 {
-	for (size_t i = 0; r->ns && i < r->ns->n; i++)
+	for (size_t i = 0; r->ns && i < r->ns->n; i++) {
 		if (r->ns->v[i].fd >= 0)
 			close(r->ns->v[i].fd);
+		if (r->ns->v[i].diag > 0)
+			close(r->ns->v[i].diag);
+	}
 	if (!r->ns)
 		return;
 	if (r->ns->home_ipc >= 0) {

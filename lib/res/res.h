@@ -192,6 +192,7 @@ struct rfile {
 	const struct fd_ops *ops;
 	struct rec rec;                /* its record, pointers into restore.files_list */
 	int fd;                        /* in the restorer, -1: not open */
+	uint32_t net;                  /* NET: the network namespace that it is in, 0: ours */
 	void *priv;                    /* of its ops */
 };
 struct subst { char *id; char *target; };  /* -S ID=TARGET, -L OLD=NEW */
@@ -233,6 +234,7 @@ struct restore {
 	int img_fd;                    /* the image, at or above fd_base, for pread in the target */
 	struct file_key { dev_t dev; ino_t ino; } *cut; size_t ncut; /* files that the restart itself has cut back */
 	bool own_ns;                   /* we are init of new PID and user namespaces */
+	bool net_only; uint32_t net;   /* only sockets of that network namespace are made now: ns_net_each */
 	pid_t tcp_guard; int tcp_guard_fd; /* tcp_unlock.c; 0: none */
 };
 /* The number by which a process knows its own thread, or itself. */

@@ -8,6 +8,8 @@
  * nobody has set. */
 #include "res/sockopt.h"
 #include "common/cleanup.h"
+#include "res/ns_obj.h"
+#include "res/sock_diag.h"
 
 #include <linux/filter.h>
 #include <net/if.h>
@@ -192,7 +194,7 @@ static bool get_device(int fd, const struct option *o, unsigned char v[OPTION_SI
 	if (getsockopt(fd, o->level, o->nr, &index, &n))
 		return false;
 	index = o->flags & BIG ? ntohl(index) : index;
-	return !index || if_indextoname(index, (char *)v);
+	return !index || sock_diag_name(index, (char *)v);
 }
 
 static bool get(int fd, const struct option *o, unsigned char v[OPTION_SIZE])
@@ -307,12 +309,13 @@ static bool tuned(int fd, const struct option *o, int protocol)
 
 int sockopt_dump(struct dump *d, const struct dfile *f, int family, int type, int protocol, struct err *e)
 {
-	AUTO_FD int fresh = socket(family, type | SOCK_CLOEXEC, protocol);
+	AUTO_FD int own = f->net ? -1 : socket(family, type | SOCK_CLOEXEC, protocol);
+	int fresh = f->net ? ns_net_model(d, f->net, family, type, protocol, e) : own;
 	AUTO_BUF struct buf text = BUF_INIT;
 	unsigned char is[OPTION_SIZE], was[OPTION_SIZE];
 
 	if (fresh < 0)
-		return err_sys(e, "cannot make a socket");
+		return f->net ? -1 : err_sys(e, "cannot make a socket");
 	for (const struct option *o = options; o->name; o++) {
 		if (!get(f->lfd, o, is) || !get(fresh, o, was) || !memcmp(is, was, o->size) || tuned(f->lfd, o, protocol))
 			continue;
@@ -378,7 +381,7 @@ static int set_device(int fd, const struct option *o, const unsigned char *v, st
 	uint32_t index;
 
 	memcpy(name, v, OPTION_SIZE);
-	index = if_nametoindex(name);
+	index = sock_diag_index(name);
 	if (!index && *name)
 		return no_device(v, e);
 	index = o->flags & BIG ? htonl(index) : index;

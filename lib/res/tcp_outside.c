@@ -12,9 +12,9 @@ int tcp_outside_check(struct dump *d, struct dfile *f, const char *what, int sta
 
 	if (state == TCPS_SYN_RECV)
 		return refuse_for_now(d, f->p, "fd %d: %s: its connection is not complete", f->fd, what);
-	if (!d->hold && tcp_repair_capable())
+	if (!d->hold && d->tcp->capable)
 		return refuse(d, f->p, "fd %d: %s: the other end is outside the job, which needs a control group, or --tcp-close", f->fd, what);
-	if (!tcp_repair_allowed(d))
+	if (!tcp_repair_allowed(d, f))
 		return refuse(d, f->p, "fd %d: %s: the other end is outside the job, which needs CAP_NET_ADMIN, or --tcp-close", f->fd, what);
 	if (d->kills && !netlock_possible())
 		return refuse(d, f->p, "fd %d: %s: the other end is outside the job: to hold its packets until the restart needs nft "

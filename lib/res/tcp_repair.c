@@ -3,13 +3,17 @@
  * A socket in repair mode belongs to the job: left so it could neither send nor receive any more. So a process of its own does all of it,
  * in microseconds for each socket: it takes no signal, has a session of its own, and does not end with us. The job must not run
  * meanwhile, also when its tracer dies: its group is marked as frozen until the last socket is back. Should somebody kill exactly that
- * process, we put its sockets and the group back. */
+ * process, we put its sockets and the group back.
+ *
+ * The kernel asks for CAP_NET_ADMIN over the network namespace of the socket: who has it not enters the user namespace that owns that. */
 #include "res/fd_tcp.h"
+#include "res/ns_obj.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
 #include <linux/sockios.h>
 #include <linux/tcp.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -41,7 +45,22 @@ bool tcp_repair_capable(void)
 	return fd >= 0 && !set_int(fd, TCP_REPAIR, 1);
 }
 
-bool tcp_repair_allowed(const struct dump *d) { return d->hold && tcp_repair_capable(); }
+/* Its user namespace, where we have no right over all of them; -1: ours. */
+static int user_of(const struct dump *d, const struct dfile *f)
+{
+	struct ns_place at = NS_HERE;
+
+	if (f->net && !d->tcp->capable)
+		ns_place_of(d, f->net, &at);
+	return at.fd[NSK_USER];
+}
+
+bool tcp_repair_allowed(const struct dump *d, const struct dfile *f) { return d->hold && (d->tcp->capable || user_of(d, f) >= 0); }
+
+struct tcp_repair tcp_repair_of(const struct dump *d, const struct dfile *f, bool whole)
+{
+	return (struct tcp_repair){ .fd = f->lfd, .user = user_of(d, f), .whole = whole };
+}
 
 static int queue_read(int fd, int queue, uint32_t *seq, char *to, size_t max, size_t *len)
 {
@@ -147,6 +166,9 @@ static void guard(struct dump *d, pid_t tracer, struct slot *s, size_t n, char *
 	sigfillset(&all);
 	sigprocmask(SIG_SETMASK, &all, NULL);
 	setsid();
+	/* All of s have the same. What it does not let us do the kernel says of each. */
+	if (s->got.user >= 0)
+		(void)!setns(s->got.user, CLONE_NEWUSER);
 	if (!held(d, tracer)) {
 		d->hold(d->ctx, false);
 		_exit(0);
@@ -164,14 +186,15 @@ static void guard(struct dump *d, pid_t tracer, struct slot *s, size_t n, char *
 	_exit(0);
 }
 
-static size_t slots_fill(struct slot *s, const struct tcp_repair *v, size_t n)
+/* Those of one user namespace. */
+static size_t slots_fill(struct slot *s, const struct tcp_repair *v, size_t n, int user)
 {
 	size_t at = 0, k = 0;
 
 	for (size_t i = 0; i < n; i++) {
 		int out = 0, in = 0;
 
-		if (v[i].fd < 0)
+		if (v[i].fd < 0 || v[i].user != user)
 			continue;
 		if (ioctl(v[i].fd, SIOCOUTQ, &out) || ioctl(v[i].fd, SIOCINQ, &in))
 			out = in = 0;
@@ -187,12 +210,12 @@ static size_t slots_fill(struct slot *s, const struct tcp_repair *v, size_t n)
 	return at;
 }
 
-static int take(struct tcp_repair *v, size_t n, const struct slot *s, const char *bytes, struct err *e)
+static int take(struct tcp_repair *v, size_t n, int user, const struct slot *s, const char *bytes, struct err *e)
 {
 	for (size_t i = 0, k = 0; i < n; i++) {
 		const struct slot *x = &s[k];
 
-		if (v[i].fd < 0)
+		if (v[i].fd < 0 || v[i].user != user)
 			continue;
 		k++;
 		v[i] = x->got;
@@ -206,6 +229,23 @@ static int take(struct tcp_repair *v, size_t n, const struct slot *s, const char
 			return err_set(e, EX_FAILED, "out of memory");
 	}
 	return 0;
+}
+
+/* The guard was killed. */
+static void put_back(const struct slot *s, size_t n)
+{
+	pid_t pid = s->got.user >= 0 ? fork() : 0;
+
+	if (pid < 0)
+		return;
+	if (s->got.user >= 0 && !pid)
+		(void)!setns(s->got.user, CLONE_NEWUSER);
+	for (size_t i = 0; i < n && !pid; i++)
+		set_int(s[i].got.fd, TCP_REPAIR, REPAIR_OFF_NO_WP);
+	if (s->got.user >= 0 && !pid)
+		_exit(0);
+	while (pid && waitpid(pid, NULL, 0) < 0 && errno == EINTR)
+		;
 }
 
 static int run(struct dump *d, struct slot *s, size_t n, char *bytes, struct err *e)
@@ -223,13 +263,12 @@ static int run(struct dump *d, struct slot *s, size_t n, char *bytes, struct err
 			return err_sys(e, "waitpid");
 	if (WIFEXITED(st))
 		return 0;
-	for (size_t i = 0; i < n; i++)
-		set_int(s[i].got.fd, TCP_REPAIR, REPAIR_OFF_NO_WP);
+	put_back(s, n);
 	d->hold(d->ctx, false);
 	return err_set(e, EX_FAILED, "the process that looks into TCP connections was killed");
 }
 
-int tcp_repair_read(struct dump *d, struct tcp_repair *v, size_t n, struct err *e)
+static int read_user(struct dump *d, struct tcp_repair *v, size_t n, int user, struct err *e)
 {
 	size_t wanted = 0, room, bytes_len;
 	struct slot *s;
@@ -237,23 +276,43 @@ int tcp_repair_read(struct dump *d, struct tcp_repair *v, size_t n, struct err *
 	int rc = -1;
 
 	for (size_t i = 0; i < n; i++)
-		wanted += v[i].fd >= 0;
+		wanted += v[i].fd >= 0 && v[i].user == user;
 	if (!wanted)
 		return 0;
 	room = wanted * sizeof *s;
 	s = mmap(NULL, room, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (s == MAP_FAILED)
 		return err_set(e, EX_FAILED, "out of memory");
-	bytes_len = slots_fill(s, v, n) + 1;
+	bytes_len = slots_fill(s, v, n, user) + 1;
 	bytes = mmap(NULL, bytes_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (bytes == MAP_FAILED) {
 		err_set(e, EX_FAILED, "out of memory");
 	} else {
-		rc = run(d, s, wanted, bytes, e) || take(v, n, s, bytes, e) ? -1 : 0;
+		rc = run(d, s, wanted, bytes, e) || take(v, n, user, s, bytes, e) ? -1 : 0;
 		munmap(bytes, bytes_len);
 	}
 	munmap(s, room);
 	return rc;
+}
+
+static int cmp_int(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
+
+int tcp_repair_read(struct dump *d, struct tcp_repair *v, size_t n, struct err *e)
+{
+	AUTO_FREE int *users = malloc((n + 1) * sizeof *users);
+	size_t k = 0;
+
+	if (!users)
+		return err_set(e, EX_FAILED, "out of memory");
+	for (size_t i = 0; i < n; i++)
+		if (v[i].fd >= 0 && (!k || users[k - 1] != v[i].user))
+			users[k++] = v[i].user;
+	if (k)
+		qsort(users, k, sizeof *users, cmp_int);
+	for (size_t i = 0; i < k; i++)
+		if ((!i || users[i] != users[i - 1]) && read_user(d, v, n, users[i], e))
+			return -1;
+	return 0;
 }
 
 void tcp_repair_free(struct tcp_repair *v, size_t n)

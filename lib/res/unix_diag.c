@@ -1,6 +1,7 @@
 /* unix_diag: what sock_diag(7) tells of unix sockets: who is connected to whom, which name leads to which file, who waits to
  * be accepted. One dump of all sockets, whatever their number. */
 #include "res/fd_unix.h"
+#include "res/sock_diag.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
@@ -13,13 +14,13 @@
 
 enum { MAX_SOCKETS = 1 << 22, ANSWER = 64 << 10 };
 
-static int entry_fill(struct unix_entry *x, const struct nlmsghdr *h)
+static int entry_fill(struct unix_entry *x, const struct nlmsghdr *h, const struct dns *net)
 {
 	const struct unix_diag_msg *m = NLMSG_DATA(h);
 	struct rtattr *a = (struct rtattr *)(m + 1);
 	long left = (long)h->nlmsg_len - (long)NLMSG_LENGTH(sizeof *m);
 
-	*x = (struct unix_entry){ .ino = m->udiag_ino, .type = m->udiag_type, .state = m->udiag_state };
+	*x = (struct unix_entry){ .ino = m->udiag_ino, .type = m->udiag_type, .state = m->udiag_state, .net = net };
 	for (; RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		size_t n = RTA_PAYLOAD(a);
 		const void *p = RTA_DATA(a);
@@ -81,7 +82,7 @@ static int take(struct unix_diag *t, struct nlmsghdr *h, size_t n, bool *none, s
 		if (h->nlmsg_type != SOCK_DIAG_BY_FAMILY || h->nlmsg_len < NLMSG_LENGTH(sizeof(struct unix_diag_msg)))
 			continue;
 		struct unix_entry *x = room(t);
-		if (!x || entry_fill(x, h))
+		if (!x || entry_fill(x, h, t->net))
 			return err_set(e, EX_FAILED, "out of memory");
 		t->n++;
 	}
@@ -105,7 +106,7 @@ int unix_diag_read(struct unix_diag *t, struct err *e)
 		.r = { .sdiag_family = AF_UNIX, .udiag_states = UINT32_MAX,
 		       .udiag_show = UDIAG_SHOW_NAME | UDIAG_SHOW_VFS | UDIAG_SHOW_PEER | UDIAG_SHOW_ICONS | UDIAG_SHOW_RQLEN },
 	};
-	AUTO_FD int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	AUTO_FD int fd = sock_diag_open();
 	AUTO_FREE char *mem = malloc(ANSWER);
 	bool none = false;
 	int rc = 0;

@@ -433,7 +433,7 @@ class Checker:
                 self.raw(r["CONTENT"], None, where)
         for name, recs in self.text.items():
             for n, r in recs if name.startswith("task_") or name in ("files", "maps") else []:
-                for k in ("USER", "PID", "NET", "IPC", "UTS", "CGROUP", "TIME", "MNT") if r["TYPE"] == "namespaces" else ("MNT",):
+                for k in ("USER", "PID", "NET", "IPC", "UTS", "CGROUP", "TIME", "MNT") if r["TYPE"] == "namespaces" else ("MNT", "NET"):
                     if k in r and own.get(r[k]) != k.lower():
                         self.say("%s: line %d" % (name, n), "%s names no such namespace" % k)
 
