@@ -34,6 +34,7 @@ static int link_of(const struct dproc *p, const char *what, char *out, struct er
 int dump_path(const struct dump *d, const struct dproc *p, bool outside, const char *link, char *out, size_t n)
 {
 	char root[PATH_MAX];
+	int top;
 
 	if (outside && d->own_ns && d->nsinit)
 		return (size_t)snprintf(out, n, "/proc/%d/root%s", d->nsinit, link) < n ? 0 : -1;
@@ -41,6 +42,9 @@ int dump_path(const struct dump *d, const struct dproc *p, bool outside, const c
 		return (size_t)snprintf(out, n, "%s", link) < n ? 0 : -1;
 	if (link_of(p, "root", root, NULL) || !root[1])
 		return (size_t)snprintf(out, n, "/proc/%d/root%s", p->pid, link) < n ? 0 : -1;
+	/* Paths are told from the root of its mount namespace, where that is not its own. */
+	if (p->ns[NSK_MNT] && (top = ns_mnt_root(d, p->ns[NSK_MNT])) >= 0)
+		return (size_t)snprintf(out, n, "/proc/self/fd/%d%s", top, link) < n ? 0 : -1;
 	return (size_t)snprintf(out, n, "%s", link) < n ? 0 : -1;
 }
 

@@ -148,7 +148,7 @@ static struct dns *obj(struct dump *d, enum ns_kind k, int fd, struct dproc *p, 
 			err_set(e, EX_FAILED, "out of memory");
 		return NULL;
 	}
-	*n = (struct dns){ .kind = k, .dev = st.st_dev, .ino = st.st_ino, .fd = fd, .p = p, .diag = -1 };
+	*n = (struct dns){ .kind = k, .dev = st.st_dev, .ino = st.st_ino, .fd = fd, .p = p, .diag = -1, .root = -1 };
 	/* Not listed before its owner and parent are. */
 	if (relations(d, n, p, e)) {
 		close(n->fd);
@@ -240,6 +240,8 @@ void ns_dump_free(struct dump *d)
 		return;
 	for (size_t i = 0; i < d->ns->n; i++) {
 		close(d->ns->v[i]->fd);
+		if (d->ns->v[i]->root >= 0)
+			close(d->ns->v[i]->root);
 		if (d->ns->v[i]->diag >= 0)
 			close(d->ns->v[i]->diag);
 		for (size_t k = 0; k < d->ns->v[i]->nmodels; k++)

@@ -4,12 +4,33 @@
 #include "res/ns_obj.h"
 #include "common/cleanup.h"
 
+#include <fcntl.h>
+
 static int user_fd(const struct dump *d, const struct dns *n)
 {
 	struct ns_place at;
 
 	ns_place_of(d, n, &at);
 	return at.fd[NSK_USER];
+}
+
+static int open_root(void *ctx, struct buf *answer, int *give, struct err *e)
+{
+	(void)ctx;
+	(void)answer;
+	*give = open("/", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	return *give < 0 ? err_sys(e, "cannot open its root") : 0;
+}
+
+int ns_mnt_root(const struct dump *d, struct dns *n)
+{
+	struct ns_job job = { .fn = open_root, .ctx = NULL };
+	struct ns_place at;
+
+	if (n->root >= 0)
+		return n->root;
+	ns_place_of(d, n, &at);
+	return ns_run(&at, &job, NULL, &n->root, NULL) ? -1 : n->root;
 }
 
 static int mnt_check(struct dump *d, struct dns *n, struct err *e)

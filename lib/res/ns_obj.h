@@ -27,6 +27,7 @@ struct dns {
 	struct dproc *p;               /* a member that lives in it, NULL: none */
 	uid_t owner;                   /* of a user namespace: who made it */
 	struct buf content;            /* records found in its check, of kinds that keep them */
+	int root;                      /* a mount namespace: its root directory (O_PATH), -1: not asked for yet */
 	int diag;                      /* a network namespace: a socket of sock_diag(7) in it, -1: not asked for yet */
 	uint64_t cookie;               /* with it: SO_NETNS_COOKIE; 0: this kernel has none */
 	struct ns_model { int family, type, protocol, fd; } *models; size_t nmodels; /* of a network namespace: new sockets, to compare with */
@@ -80,6 +81,9 @@ bool ns_needed(const struct dump *d);                      /* is there any? */
 int ns_dump(struct dump *d, struct buf *out, struct err *e); /* text of member `namespaces` */
 /* Where ns_run finds n, with its owner's user namespace. */
 void ns_place_of(const struct dump *d, const struct dns *n, struct ns_place *at);
+
+/* ns_mnt.c: the root directory of a mount namespace, n's own descriptor; -1: we may not enter it. */
+int ns_mnt_root(const struct dump *d, struct dns *n);
 
 /* ---- restart ---- */
 int ns_parse(struct restore *r, struct err *e);    /* records; before descriptors are parsed */
