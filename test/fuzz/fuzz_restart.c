@@ -7,9 +7,13 @@
  *
  * An input without `@global` is about a kind of file or object only: it gets a process (PID 5), which has one descriptor for each record of
  * its member `files`, and besides what a process must have the records of its `@task`. So inputs stay short, and all of it is
- * worth changing. */
-#include "cr/cr.h"
+ * worth changing.
+ *
+ * Of an input with `@namespaces` the records are read, no more: a check makes the namespaces, with their mounts and links to this machine's. */
+#include "cr/internal.h"
+#include "res/member_group.h"
 #include "res/mm.h"
+#include "res/ns_obj.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -21,7 +25,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { MAX_PAGES = 256, MAX_RAW = 1 << 20, MAX_MEMBERS = 64 };
+enum { MAX_PAGES = 256, MAX_RAW = 1 << 20, MAX_MEMBERS = 64, NOBODY = 65534 };
 static char root[] = "/tmp/xos-fuzz.XXXXXX";
 
 /* What a process must have. */
@@ -264,13 +268,28 @@ static bool write_image(int fd, const char *s, size_t n)
 	return ok;
 }
 
+/* Processes, groups, namespaces: nothing is made. */
+static int read_namespaces(struct image *im, struct restart_run *run, struct err *e)
+{
+	struct restore r = { .img = im, .o = &run->o, .own_ns = true, .check_only = true, .img_fd = -1 };
+	int rc = plan_make(&r, run, e) || member_groups_parse(&r, e) || ns_parse(&r, e) ? -1 : 0;
+
+	for (size_t i = 0; i < r.nprocs && !rc; i++)
+		if (!r.procs[i]->zombie && !r.procs[i]->helper)
+			rc = ns_verify_proc(&r, r.procs[i], e);
+	ns_restore_free(&r);
+	member_groups_restore_free(&r);
+	plan_free(&r);
+	return rc;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static bool made;
 	static char slash[] = "/", null[] = "/dev/null", tun[] = "/dev/net/tun";
 	static struct subst reloc[] = { { slash, root }, { null, null }, { tun, tun } };
 	struct restart_run run = { .o = { .reloc = reloc, .nreloc = 3, .std = { -1, -1, -1 } }, .own_ns = true };
-	int fd = memfd_create("image", MFD_CLOEXEC);
+	int fd = memfd_create("image", MFD_CLOEXEC), rc;
 	struct err e = ERR_INIT;
 	struct image *im;
 
@@ -287,7 +306,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			abort();
 		}
 		/* Whatever is refused is refused with a message and an exit status. */
-		if (cr_restart_check(im, &run, &e) && (!e.code || !e.msg[0]))
+		/* One half of these is an ordinary user's, which root restarts. */
+		if (image_find(im, "namespaces"))
+			run.o.image_owner = data[size - 1] & 4 ? NOBODY : 0;
+		rc = image_find(im, "namespaces") ? read_namespaces(im, &run, &e) : cr_restart_check(im, &run, &e);
+		if (rc && (!e.code || !e.msg[0]))
 			abort();
 		if (getenv("FUZZ_VERBOSE"))
 			fprintf(stderr, "%d %s\n", e.code, e.msg);
