@@ -13,9 +13,6 @@
 
 enum { GONE_MS = 5000, STEP_MS = 10 };
 
-static const char *const link_types[] = { "link", "linkdata", "portdata", "lower" };
-enum { LINK_TYPES = sizeof link_types / sizeof link_types[0] };
-
 void netns_close(struct netns *s)
 {
 	nl_close(&s->nl);
@@ -73,25 +70,23 @@ bool netns_rec(const struct netns *s, size_t i, const char *type, struct rec *re
 
 bool netns_record(const char *type)
 {
-	for (size_t i = 0; i < LINK_TYPES; i++)
-		if (!strcmp(type, link_types[i]))
-			return true;
 	for (size_t i = 0; netns_objs[i]; i++)
 		if (!strcmp(type, netns_objs[i]->type))
 			return true;
-	return !strcmp(type, "netconf") || !strcmp(type, "nftables");
+	return netns_link_record(type) || !strcmp(type, "netconf") || !strcmp(type, "nftables");
 }
 
 /* ---- checkpoint ---- */
 
-/* What this namespace calls those that the job has: needed to tell where the other end of a link is. */
-static int find_nsids(struct netns *s, struct err *e)
+int netns_find_nsids(struct netns *s)
 {
 	AUTO_FREE struct nlmsg *m = malloc(sizeof *m);
 
+	if (s->nsids)
+		return 0;
 	s->nsids = calloc(s->nknown + 1, sizeof *s->nsids);
 	if (!s->nsids || !m)
-		return err_set(e, EX_FAILED, "out of memory");
+		return -1;
 	for (size_t i = 0; i < s->nknown; i++) {
 		struct rtgenmsg head = { 0 };
 		const struct rtattr *tb[NL_ATTRS];
@@ -112,7 +107,7 @@ int netns_dump(uint32_t id, const struct netns_known *known, size_t nknown, stru
 	s.refusals = refusals;
 	s.known = known;
 	s.nknown = nknown;
-	if (nl_open(&s.nl, NETLINK_ROUTE, e) || find_nsids(&s, e) || nlink_dump(&s, out, e))
+	if (nl_open(&s.nl, NETLINK_ROUTE, e) || nlink_dump(&s, out, e))
 		return -1;
 	for (size_t i = 0; netns_objs[i]; i++)
 		if (nobj_dump(&s, netns_objs[i], out, e))
@@ -124,16 +119,12 @@ int netns_dump(uint32_t id, const struct netns_known *known, size_t nknown, stru
 
 /* ---- are the records sound? ---- */
 
-static int record_ok(const struct netns *s, const struct rec *rec, size_t *links, struct err *e)
+static int record_ok(const struct netns *s, const struct rec *rec, struct err *e)
 {
 	const char *type = rec_type(rec);
 
-	for (size_t i = 0; i < LINK_TYPES; i++)
-		if (!strcmp(type, link_types[i])) {
-			if (++*links > NETNS_MAX_LINKS)
-				return err_set(e, EX_BAD_IMAGE, "line %zu: more than %d links", rec->line, NETNS_MAX_LINKS);
-			return nlink_verify(s, rec, e);
-		}
+	if (netns_link_record(type))
+		return nlink_verify(s, rec, e);
 	for (size_t i = 0; netns_objs[i]; i++)
 		if (!strcmp(type, netns_objs[i]->type))
 			return nobj_verify(netns_objs[i], rec, e);
@@ -144,17 +135,16 @@ static int record_ok(const struct netns *s, const struct rec *rec, size_t *links
 static int only_ends(const struct netns *s, const struct rec *rec, struct err *e)
 {
 	const char *type = rec_type(rec), *path = rec_find(rec, "PATH"), *index = rec_find(rec, strcmp(type, "route") ? "INDEX" : "OIF");
-	struct netns ends = { .id = NETNS_HOME, .list = s->list };
+	char name[NSYSCTL_NAME];
 	uint64_t v;
 	struct rec r;
 
 	if (s->id != NETNS_HOME || !strcmp(type, "lower"))
 		return 0;
 	if (!strcmp(type, "netconf")) {
-		for (size_t i = 0; i < s->list->n; i++)
-			if (netns_rec(&ends, i, "link", &r) && nsysctl_of(path, rec_find(&r, "NAME")))
-				return 0;
-	} else if (index && !num_u64(index, UINT32_MAX, &v) && !rec_find(rec, "HOPS") && nlink_find(&ends, "link", (uint32_t)v, &r)) {
+		if (nsysctl_link(path, name) && netns_recs_named(s->recs, NETNS_HOME, name))
+			return 0;
+	} else if (index && !num_u64(index, UINT32_MAX, &v) && !rec_find(rec, "HOPS") && nlink_find(s, "link", (uint32_t)v, &r)) {
 		return 0;
 	}
 	return err_set(e, EX_BAD_IMAGE, "line %zu: a record %s that belongs to no link of the job", rec->line, type);
@@ -162,13 +152,12 @@ static int only_ends(const struct netns *s, const struct rec *rec, struct err *e
 
 static int records_ok(struct netns *s, struct err *e)
 {
-	size_t links = 0;
 	struct rec rec;
 
 	for (size_t i = 0; i < s->list->n; i++) {
 		const char *type = value(s->list, i, "TYPE");
 
-		if (type && netns_record(type) && netns_rec(s, i, type, &rec) && (record_ok(s, &rec, &links, e) || only_ends(s, &rec, e)))
+		if (type && netns_record(type) && netns_rec(s, i, type, &rec) && (record_ok(s, &rec, e) || only_ends(s, &rec, e)))
 			return -1;
 	}
 	return 0;
@@ -199,7 +188,7 @@ static bool there(struct nl *n, const char *name)
 static int home_ok(struct restore *r, const struct netns *s, const struct rec *rec, struct nl *n, struct err *e)
 {
 	bool pair = rec_find(rec, "PEER_NS");
-	struct netns home = { .id = NETNS_HOME, .list = s->list };
+	struct netns home = { .id = NETNS_HOME, .list = s->list, .recs = s->recs };
 	const char *name;
 	struct rec other;
 
@@ -222,17 +211,25 @@ static int home_ok(struct restore *r, const struct netns *s, const struct rec *r
 	return 0;
 }
 
-int netns_verify(struct restore *r, const struct rec_list *list, uint32_t id, struct err *e)
+/* One of them. s->nl is not open. */
+static struct netns netns_of(const struct netns_recs *t, uint32_t id)
 {
-	struct netns s = { .id = id, .list = list }, home = { .id = NETNS_HOME, .list = list };
+	struct netns s = NETNS_INIT(id);
+
+	s.list = netns_recs_of(t, id);
+	s.recs = t;
+	return s;
+}
+
+int netns_verify(struct restore *r, const struct netns_recs *t, uint32_t id, struct err *e)
+{
+	struct netns s = netns_of(t, id);
 	AUTO_NL struct nl n = NL_CLOSED;
 	struct rec rec;
 
-	if (list->n > NETNS_MAX_RECORDS)
-		return err_set(e, EX_BAD_IMAGE, "more than %d records", NETNS_MAX_RECORDS);
-	if (records_ok(&home, e) || records_ok(&s, e) || nl_open(&n, NETLINK_ROUTE, e))
+	if (records_ok(&s, e) || nl_open(&n, NETLINK_ROUTE, e))
 		return -1;
-	for (size_t i = 0; i < list->n; i++)
+	for (size_t i = 0; i < s.list->n; i++)
 		if (netns_rec(&s, i, "link", &rec) && home_ok(r, &s, &rec, &n, e))
 			return -1;
 	return 0;
@@ -240,14 +237,23 @@ int netns_verify(struct restore *r, const struct rec_list *list, uint32_t id, st
 
 /* ---- restart ---- */
 
-/* Has it links to other namespaces? */
-static bool connected(const struct rec_list *list, uint32_t id)
+/* Has it links to other namespaces; to ours? */
+static bool connected(const struct netns_recs *t, uint32_t id, bool home)
 {
-	struct netns s = { .id = id, .list = list };
+	struct netns s = netns_of(t, id);
 	struct rec rec;
 
-	for (size_t i = 0; i < list->n; i++)
-		if (netns_rec(&s, i, "link", &rec) && (rec_find(&rec, "PEER_NS") || rec_find(&rec, "LINK_NS")))
+	for (size_t i = 0; i < s.list->n; i++)
+		if (netns_rec(&s, i, "link", &rec) && (rec_find(&rec, "PEER_NS") || rec_find(&rec, "LINK_NS")) &&
+		    (!home || number(&rec, rec_find(&rec, "PEER_NS") ? "PEER_NS" : "LINK_NS") == NETNS_HOME))
+			return true;
+	return false;
+}
+
+bool netns_reaches_home(const struct netns_recs *t)
+{
+	for (uint32_t id = 1; id <= NETNS_MAX; id++)
+		if (connected(t, id, true))
 			return true;
 	return false;
 }
@@ -265,14 +271,13 @@ static int objects(struct netns *s, struct err *e)
 	return 0;
 }
 
-int netns_build(struct restore *r, const struct rec_list *list, uint32_t id, struct err *e)
+int netns_build(struct restore *r, const struct netns_recs *t, uint32_t id, struct err *e)
 {
-	AUTO_NETNS struct netns s = NETNS_INIT(id);
+	AUTO_NETNS struct netns s = netns_of(t, id);
 	struct nworld w = { &s, 1, NULL, NULL };
 	int rc;
 
-	s.list = list;
-	if (connected(list, id))
+	if (connected(t, id, false))
 		return 0;
 	rc = nl_open(&s.nl, NETLINK_ROUTE, e) || nlink_make(&w, e) || nlink_options(&s, e) || nsysctl_apply(&s, e) || nlink_up(&s, e) || nlink_wait(&s, e) || objects(&s, e) ||
 	     nlink_settle(&s, e) || nnft_apply(&s, e) ? -1 : 0;
@@ -305,28 +310,20 @@ static int enter(const struct connecting *c, uint32_t id, struct err *e)
 }
 
 /* Every namespace that has a record, and home. Those without links to others are built already: they are only asked. */
-static int gather(struct connecting *c, const struct rec_list *list, struct err *e)
+static int gather(struct connecting *c, const struct netns_recs *t, struct err *e)
 {
-	for (size_t i = 0; i < list->n; i++) {
-		struct rec rec;
-		uint32_t id;
-		size_t k = 0;
+	c->w.v = calloc(NETNS_MAX + 1, sizeof *c->w.v);
+	if (!c->w.v)
+		return err_set(e, EX_FAILED, "out of memory");
+	for (uint32_t id = 0; id <= NETNS_MAX; id++) {
+		struct netns *s = &c->w.v[c->w.n];
 
-		rec_list_get(list, i, &rec);
-		if (!netns_record(rec_type(&rec)) || netns_u32(&rec, "NS", 0, &id, NULL))
+		if (!netns_recs_of(t, id)->n)
 			continue;
-		while (k < c->w.n && c->w.v[k].id != id)
-			k++;
-		if (k < c->w.n)
-			continue;
-		struct netns *more = reallocarray(c->w.v, c->w.n + 1, sizeof *more);
-		if (!more)
-			return err_set(e, EX_FAILED, "out of memory");
-		c->w.v = more;
-		c->w.v[c->w.n] = (struct netns)NETNS_INIT(id);
-		c->w.v[c->w.n].list = list;
-		c->w.v[c->w.n++].built = id != NETNS_HOME && !connected(list, id);
-		if (enter(c, id, e) || nl_open(&c->w.v[k].nl, NETLINK_ROUTE, e))
+		*s = netns_of(t, id);
+		s->built = id != NETNS_HOME && !connected(t, id, false);
+		c->w.n++;
+		if (enter(c, id, e) || nl_open(&s->nl, NETLINK_ROUTE, e))
 			return -1;
 	}
 	return 0;
@@ -339,37 +336,37 @@ static int inside(const struct connecting *c, struct netns *s, int (*fn)(struct 
 }
 
 /* The ends of links in our own namespace got the numbers that were free. */
-static const char *renumbered(const struct rec_list *list, struct netns *home, const char *key, const char *val, char out[16])
+static const char *renumbered(struct netns *home, const char *key, const char *val, char out[16])
 {
-	struct netns s = { .id = NETNS_HOME, .list = list };
 	struct rec rec;
 	uint64_t old;
 
-	if ((strcmp(key, "INDEX") && strcmp(key, "OIF")) || num_u64(val, UINT32_MAX, &old) || !nlink_find(&s, "link", (uint32_t)old, &rec))
+	if ((strcmp(key, "INDEX") && strcmp(key, "OIF")) || num_u64(val, UINT32_MAX, &old) || !nlink_find(home, "link", (uint32_t)old, &rec))
 		return val;
 	snprintf(out, 16, "%u", nlink_named(home, rec_find(&rec, "NAME")));
 	return out;
 }
 
-static int translate(struct connecting *c, struct netns *home, const struct rec_list *list, struct err *e)
+static int translate(struct connecting *c, struct netns *home, struct err *e)
 {
 	AUTO_BUF struct buf b = BUF_INIT;
 	struct rec rec;
 	uint64_t ns;
 
-	for (size_t i = 0; i < list->n; i++) {
+	for (size_t i = 0; i < home->list->n; i++) {
 		char number_[16];
 
-		rec_list_get(list, i, &rec);
+		rec_list_get(home->list, i, &rec);
 		if (!netns_record(rec_type(&rec)) || rec_u64(&rec, "NS", UINT32_MAX, &ns, NULL) || ns != NETNS_HOME)
 			continue;
 		for (size_t k = 0; k < rec.n; k++)
-			rec_put_str(&b, rec.f[k].key, renumbered(list, home, rec.f[k].key, rec.f[k].val, number_));
+			rec_put_str(&b, rec.f[k].key, renumbered(home, rec.f[k].key, rec.f[k].val, number_));
 		rec_end(&b);
 	}
 	if (rec_list_parse(&c->translated, buf_str(&b), b.len, NETNS_MAX_RECORDS, e))
 		return -1;
 	home->list = &c->translated;
+	home->recs = NULL;
 	c->home = calloc(c->translated.n + 1, sizeof *c->home);
 	if (!c->home)
 		return err_set(e, EX_FAILED, "out of memory");
@@ -380,11 +377,11 @@ static int translate(struct connecting *c, struct netns *home, const struct rec_
 	return 0;
 }
 
-static int translate_home(struct connecting *c, const struct rec_list *list, struct err *e)
+static int translate_home(struct connecting *c, struct err *e)
 {
 	for (size_t i = 0; i < c->w.n; i++)
 		if (c->w.v[i].id == NETNS_HOME)
-			return translate(c, &c->w.v[i], list, e);
+			return translate(c, &c->w.v[i], e);
 	return 0;
 }
 
@@ -399,18 +396,14 @@ static int finish(struct connecting *c, struct err *e)
 	return 0;
 }
 
-int netns_connect(struct restore *r, const struct rec_list *list, int (*nsfd)(void *ctx, uint32_t id), void *ctx, struct err *e)
+int netns_connect(struct restore *r, const struct netns_recs *t, int (*nsfd)(void *ctx, uint32_t id), void *ctx, struct err *e)
 {
 	AUTO_CONNECTING struct connecting c = { .w = { .nsfd = nsfd, .ctx = ctx } };
 	bool any = false;
 
-	for (size_t i = 0; i < list->n && !any; i++) {
-		struct rec rec;
-
-		rec_list_get(list, i, &rec);
-		any = !strcmp(rec_type(&rec), "link") && (rec_find(&rec, "PEER_NS") || rec_find(&rec, "LINK_NS"));
-	}
+	for (uint32_t id = 1; id <= NETNS_MAX && !any; id++)
+		any = connected(t, id, false);
 	if (!any)
 		return 0;
-	return gather(&c, list, e) || nlink_make(&c.w, e) || translate_home(&c, list, e) || finish(&c, e) ? -1 : 0;
+	return gather(&c, t, e) || nlink_make(&c.w, e) || translate_home(&c, e) || finish(&c, e) ? -1 : 0;
 }

@@ -98,8 +98,9 @@ struct netns {
 	struct nl nl;                          /* NETLINK_ROUTE in it */
 	struct buf *out, *refusals;            /* checkpoint */
 	const struct netns_known *known; size_t nknown;
-	int32_t *nsids;                        /* parallel to known: what this namespace calls them; -1: nothing */
-	const struct rec_list *list;           /* restart */
+	int32_t *nsids;                        /* parallel to known: what this namespace calls them; -1: nothing. NULL: not asked yet */
+	const struct rec_list *list;           /* restart: records, with those of others maybe */
+	const struct netns_recs *recs;         /* of all namespaces; NULL: list has all that there are */
 	const uint32_t *only; size_t nonly;    /* NETNS_HOME: links whose things count; NULL: all */
 	bool built;                            /* netns_build did all of it */
 };
@@ -107,10 +108,22 @@ struct netns {
 void netns_close(struct netns *s);
 #define AUTO_NETNS __attribute__((cleanup(netns_close)))
 void netns_refuse(struct netns *s, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* What this namespace calls those that the job has. Asked only where a link has its other end elsewhere: it is a question for each of them. */
+int netns_find_nsids(struct netns *s);
 bool netns_counts(const struct netns *s, uint32_t index);
 /* Does record i of s->list belong to s, and is it of that type? Then it is in *rec. */
 bool netns_rec(const struct netns *s, size_t i, const char *type, struct rec *rec);
 int netns_u32(const struct rec *rec, const char *key, uint32_t dflt, uint32_t *out, struct err *e);
+
+/* netns_recs.c */
+bool netns_link_record(const char *type);      /* link, linkdata, portdata, lower */
+/* A part of all records, with all of that namespace. */
+const struct rec_list *netns_recs_of(const struct netns_recs *t, uint32_t ns);
+/* The first record of that type with that INDEX. */
+bool netns_recs_link(const struct netns_recs *t, uint32_t ns, const char *type, uint32_t index, struct rec *rec);
+/* How many links have that name, how many pairs have that other end in NETNS_HOME: 0, 1, or 2 for more. */
+int netns_recs_named(const struct netns_recs *t, uint32_t ns, const char *name);
+int netns_recs_ends(const struct netns_recs *t, uint32_t index);
 
 /* netns_obj.c: objects as they are */
 int nobj_dump(struct netns *s, const struct nobj *o, struct buf *out, struct err *e);
@@ -161,7 +174,8 @@ int nlink_settle(struct netns *s, struct err *e);
 /* names: only those of these interfaces, NULL-terminated; NULL: all. */
 int nsysctl_dump(struct netns *s, const char *const *names, struct buf *out, struct err *e);
 int nsysctl_verify(const struct rec *rec, struct err *e);
-bool nsysctl_of(const char *path, const char *name); /* is it about that interface? */
+enum { NSYSCTL_NAME = 256 };
+bool nsysctl_link(const char *path, char name[NSYSCTL_NAME]); /* the interface that it is about, but for `all` and `default` */
 int nsysctl_apply(struct netns *s, struct err *e);
 
 /* ---- netns_nft.c: the process is in the namespace ---- */

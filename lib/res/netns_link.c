@@ -189,6 +189,8 @@ static bool put_lower(struct netns *s, struct buf *out, const struct rtattr *con
 	rec_put_u64(out, pair ? "PEER" : "LINK", nl_u32(tb[IFLA_LINK]));
 	if (!tb[IFLA_LINK_NETNSID])
 		return true;
+	if (netns_find_nsids(s))
+		return false;
 	for (size_t i = 0; i < s->nknown && nsid >= 0; i++)
 		if (s->nsids[i] == nsid) {
 			rec_put_u64(out, pair ? "PEER_NS" : "LINK_NS", s->known[i].id);
@@ -296,6 +298,8 @@ bool nlink_find(const struct netns *s, const char *type, uint32_t index, struct 
 {
 	uint64_t v;
 
+	if (s->recs)
+		return netns_recs_link(s->recs, s->id, type, index, rec);
 	for (size_t i = 0; i < s->list->n; i++)
 		if (!strcmp(s->list->v[i].n ? s->list->v[i].f[0].val : "", type) && netns_rec(s, i, type, rec) && !rec_u64(rec, "INDEX", UINT32_MAX, &v, NULL) && v == index)
 			return true;
@@ -327,32 +331,18 @@ static bool is_kind(const struct rec *rec, const char *kind)
 	return rec_find(rec, "KIND") && !strcmp(rec_find(rec, "KIND"), kind);
 }
 
-/* An end in our own namespace: of a pair whose other end is the job's. */
-static int end_ok(const struct netns *s, const struct rec *rec, uint32_t index, struct err *e)
-{
-	for (size_t i = 0; i < s->list->n; i++) {
-		uint32_t ns, peer;
-		struct rec r;
-
-		rec_list_get(s->list, i, &r);
-		if (!strcmp(rec_type(&r), "link") && is_kind(&r, "veth") && rec_find(&r, "PEER_NS") && !netns_u32(&r, "PEER_NS", 1, &ns, NULL) && ns == NETNS_HOME &&
-		    !netns_u32(&r, "PEER", 0, &peer, NULL) && peer == index)
-			return 0;
-	}
-	return malformed(rec, "INDEX", e);
-}
-
 /* Its other end, or what it lies on. */
 static int neighbour_ok(const struct netns *s, const struct rec *rec, const struct nkind *k, uint32_t index, struct err *e)
 {
 	bool pair = !strcmp(k->name, "veth");
 	const char *key = pair ? "PEER" : "LINK", *ns = pair ? "PEER_NS" : "LINK_NS";
-	struct netns other = { .list = s->list };
+	struct netns other = { .list = s->list, .recs = s->recs };
 	uint32_t at, back, back_ns;
 	struct rec r;
 
+	/* An end in our own namespace: of one pair, whose other end is the job's. */
 	if (s->id == NETNS_HOME)
-		return end_ok(s, rec, index, e);
+		return netns_recs_ends(s->recs, index) == 1 ? 0 : malformed(rec, "INDEX", e);
 	if (!(pair || k->lower))
 		return 0;
 	if (!rec_find(rec, key) || netns_u32(rec, key, 0, &at, e) || netns_u32(rec, ns, s->id, &other.id, e))
@@ -378,6 +368,14 @@ static int data_ok(const struct netns *s, const struct rec *rec, const struct nf
 	return nrec_known(rec, NULL, fields, fields == nlink_fields ? nlink_own : index, e) || nrec_build(rec, fields, m, e) ? -1 : 0;
 }
 
+/* Only what has an end or lies on something tells of it: others are taken for connected otherwise. */
+static bool neighbour_told(const struct netns *s, const struct rec *rec, const struct nkind *k)
+{
+	bool pair = k && s->id != NETNS_HOME && !strcmp(k->name, "veth"), on = k && s->id != NETNS_HOME && k->lower;
+
+	return (pair || (!rec_find(rec, "PEER") && !rec_find(rec, "PEER_NS"))) && (on || (!rec_find(rec, "LINK") && !rec_find(rec, "LINK_NS")));
+}
+
 static int link_ok(const struct netns *s, const struct rec *rec, uint32_t index, struct err *e)
 {
 	const char *name, *kind, *master = rec_find(rec, "MASTER_NAME");
@@ -391,13 +389,15 @@ static int link_ok(const struct netns *s, const struct rec *rec, uint32_t index,
 		return -1;
 	if (v > IN6_ADDR_GEN_MODE_RANDOM)
 		return malformed(rec, "ADDR_GEN_MODE", e);
-	if (!nlink_name_ok(name))
+	if (!nlink_name_ok(name) || netns_recs_named(s->recs, s->id, name) != 1)
 		return malformed(rec, "NAME", e);
 	k = nlink_kind(kind);
 	if (!k && !nlink_born(kind, name))
 		return malformed(rec, "KIND", e);
 	if (s->id == NETNS_HOME ? strcmp(kind, "veth") : !strcmp(kind, "loopback") != (index == 1))
 		return malformed(rec, "KIND", e);
+	if (!neighbour_told(s, rec, k))
+		return malformed(rec, "PEER or LINK", e);
 	if (master && (s->id != NETNS_HOME || !nlink_name_ok(master)))
 		return malformed(rec, "MASTER_NAME", e);
 	if (rec_find(rec, "MASTER") && (netns_u32(rec, "MASTER", 0, &v, e) || s->id == NETNS_HOME || !nlink_find(s, "link", v, &r) || !is_kind(&r, "bridge")))

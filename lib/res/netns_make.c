@@ -82,7 +82,7 @@ uint32_t nlink_named(struct netns *s, const char *name)
 /* keep: the other end gets its number again; one in NETNS_HOME may find it taken. */
 static int put_peer(struct nworld *w, struct netns *s, const struct rec *rec, bool keep, struct nlmsg *m, struct err *e)
 {
-	struct netns other = { .id = number(rec, "PEER_NS", s->id), .list = s->list };
+	struct netns other = { .id = number(rec, "PEER_NS", s->id), .list = s->list, .recs = s->recs };
 	struct ifinfomsg head = { .ifi_index = keep ? (int)number(rec, "PEER", 0) : 0 };
 	struct rec peer;
 	int fd = -1;

@@ -18,7 +18,7 @@
 #include <sys/stat.h>
 #include <sys/wait.h>
 
-enum { VALUE_LEN = 16 << 10, PATH_LEN = 256, DEPTH = 8, PASSES = 5, CLASSES = 4, FILES_MAX = 1 << 19 };
+enum { VALUE_LEN = 16 << 10, PATH_LEN = NSYSCTL_NAME, DEPTH = 8, PASSES = 5, CLASSES = 4, FILES_MAX = 1 << 19 };
 
 /* ---- reading ---- */
 
@@ -274,11 +274,9 @@ int nsysctl_verify(const struct rec *rec, struct err *e)
 	}
 }
 
-bool nsysctl_of(const char *path, const char *name)
+bool nsysctl_link(const char *path, char name[NSYSCTL_NAME])
 {
-	char own[PATH_LEN];
-
-	return path && name && interface(path, own) && !strcmp(own, name) && strcmp(name, "all") && strcmp(name, "default");
+	return path && interface(path, name) && strcmp(name, "all") && strcmp(name, "default");
 }
 
 static int class_of(const char *path)

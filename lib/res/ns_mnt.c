@@ -62,10 +62,10 @@ static int mnt_verify(struct restore *r, struct rns *n, struct err *e)
 	n->member = restore_find(r, pid);
 	if (!n->member || n->member->zombie)
 		return err_set(e, EX_BAD_IMAGE, "line %zu: MEMBER is no process of the job", n->rec.line);
-	return mntns_verify(r, &r->ns->list, n->id, e);
+	return mntns_verify(r, &n->content, n->id, e);
 }
 
-static int mnt_build(struct restore *r, struct rns *n, struct err *e) { return mntns_build(r, &r->ns->list, n->id, e); }
+static int mnt_build(struct restore *r, struct rns *n, struct err *e) { return mntns_build(r, &n->content, n->id, e); }
 
 const struct ns_ops ns_mnt_ops = {
 	.kind = NSK_MNT, .what = "mount", .check = mnt_check, .dump = mnt_dump, .dump_content = mnt_dump_content, .verify = mnt_verify, .build = mnt_build,
@@ -79,7 +79,7 @@ static int complete(void *ctx, struct buf *answer, int *give, struct err *e)
 
 	(void)answer;
 	(void)give;
-	return mntns_complete(c->r, &c->r->ns->list, c->n->id, e);
+	return mntns_complete(c->r, &c->n->content, c->n->id, e);
 }
 
 struct proc_making { struct restore *r; struct rns *n; size_t sb; };

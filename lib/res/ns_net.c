@@ -246,8 +246,15 @@ bool ns_net_local(struct dump *d, struct dns *n, const union inet_addr *a)
 
 /* ---- restart ---- */
 
-static int net_verify(struct restore *r, struct rns *n, struct err *e) { return netns_verify(r, &r->ns->list, n->id, e); }
-static int net_build(struct restore *r, struct rns *n, struct err *e) { return netns_build(r, &r->ns->list, n->id, e); }
+/* With the first of them what belongs to the job in the one that we are in. */
+static int net_verify(struct restore *r, struct rns *n, struct err *e)
+{
+	if (!r->ns->net && (netns_recs_new(&r->ns->net, &r->ns->list, e) || netns_verify(r, r->ns->net, NETNS_HOME, e)))
+		return -1;
+	return netns_verify(r, r->ns->net, n->id, e);
+}
+
+static int net_build(struct restore *r, struct rns *n, struct err *e) { return netns_build(r, r->ns->net, n->id, e); }
 
 const struct ns_ops ns_net_ops = {
 	.kind = NSK_NET, .what = "network", .check = net_check, .dump_content = net_content, .verify = net_verify, .build = net_build,
@@ -269,7 +276,7 @@ static int connect_all(void *ctx, struct buf *answer, int *give, struct err *e)
 
 	(void)answer;
 	(void)give;
-	return netns_connect(c->r, &c->r->ns->list, descriptor, c, e);
+	return netns_connect(c->r, c->r->ns->net, descriptor, c, e);
 }
 
 int ns_net_connect(struct restore *r, struct err *e)
@@ -279,10 +286,10 @@ int ns_net_connect(struct restore *r, struct err *e)
 	struct ns_job job = { .fn = connect_all, .ctx = &c };
 	struct ns_place at = NS_HERE;
 
-	for (size_t i = 0; r->ns && i < r->ns->n; i++)
-		if (r->ns->v[i].kind == NSK_NET)
-			return ns_run(&at, &job, NULL, NULL, e);
-	return 0;
+	/* Where it is only looked, nothing is made in our own; no socket is given an address in them then, so they may stay empty. */
+	if (!r->ns || !r->ns->net || (r->check_only && netns_reaches_home(r->ns->net)))
+		return 0;
+	return ns_run(&at, &job, NULL, NULL, e);
 }
 
 /* ---- sockets on restart ---- */

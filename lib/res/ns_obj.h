@@ -45,6 +45,7 @@ struct rns {
 	uint32_t id;
 	enum ns_kind kind;
 	struct rec rec;                /* TYPE="ns" */
+	struct rec_list content;       /* the records behind it, a part of the list */
 	struct rns *user;
 	struct rns *parent;            /* of a PID namespace, NULL: ours */
 	size_t depth;                  /* of a PID namespace below ours */
@@ -56,6 +57,7 @@ struct rns {
 struct restore_ns {
 	struct rec_list list;          /* member `namespaces` */
 	struct rns *v; size_t n;
+	struct netns_recs *net;        /* netns.h; NULL: no network namespace */
 	int home_ipc;                  /* the restorer's own IPC namespace, while it is in the one of all members; -1 */
 };
 

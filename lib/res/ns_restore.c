@@ -60,7 +60,7 @@ static int parse_one(struct restore *r, const struct rec *rec, struct err *e)
 static int parse_records(struct restore *r, struct err *e)
 {
 	struct restore_ns *w = r->ns;
-	const struct rns *last;
+	struct rns *last;
 	struct rec rec;
 	uint64_t id;
 	bool net;
@@ -80,6 +80,8 @@ static int parse_records(struct restore *r, struct err *e)
 		if (!last || (id != last->id && !(net && id == NETNS_HOME)) || last->kind != (net ? NSK_NET : NSK_MNT) ||
 		    (!net && strcmp(rec_type(&rec), "mount") && strcmp(rec_type(&rec), "mount_sb") && strcmp(rec_type(&rec), "mount_socket")))
 			return err_set(e, EX_BAD_IMAGE, "line %zu: record \"%s\" belongs to no namespace", rec.line, rec_type(&rec));
+		if (!last->content.n++)
+			last->content.v = w->list.v + i;
 	}
 	return 0;
 }
@@ -348,6 +350,7 @@ void ns_restore_free(struct restore *r)
 			log_verbose("cannot leave the job's IPC namespace: %s", strerror(errno));
 		close(r->ns->home_ipc);
 	}
+	netns_recs_free(r->ns->net);
 	rec_list_free(&r->ns->list);
 	free(r->ns->v);
 	free(r->ns);
