@@ -134,6 +134,8 @@ struct rmtab {
 };
 int rmtab_parse(struct rmtab *t, struct restore *r, const struct rec_list *list, uint32_t id, struct err *e);
 void rmtab_free(struct rmtab *t);
+/* "SECONDS.NANOSECONDS" */
+int mnt_time(const char *text, struct timespec *t);
 /* A copy of what the machine had mounted: may it be missing? */
 bool rmount_may_go(const struct rmtab *t, const struct rmount *m);
 

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 enum { SUPER_MAX = 64 << 10 };
+#define TIME_LIMIT (1LL << 40) /* seconds: 34,000 years */
 
 static const char *const types[] = { "tmpfs", "devpts", "overlay", "proc", "sysfs", "mqueue", "cgroup", "cgroup2" };
 enum { NTYPES = sizeof types / sizeof types[0] };
@@ -72,6 +73,8 @@ static int sb_parse(struct rmtab *t, const struct rec *rec, struct err *e)
 	s->content = rec_find(rec, "CONTENT");
 	s->layers = rec_find(rec, "LAYERS");
 	m = s->content ? image_find(t->r->img, s->content) : NULL;
+	if (!s->content != (strcmp(s->type, "tmpfs") != 0))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: CONTENT is that of a tmpfs", rec->line);
 	if (s->content && (!m || m->text))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: the image has no raw member %s", rec->line, s->content);
 	if (!strcmp(s->type, "overlay") && (!s->layers || (strcmp(s->layers, "host") && strcmp(s->layers, "ns"))))
@@ -80,16 +83,31 @@ static int sb_parse(struct rmtab *t, const struct rec *rec, struct err *e)
 	return 0;
 }
 
+int mnt_time(const char *text, struct timespec *t)
+{
+	long long s;
+	int len = 0;
+	long ns;
+
+	if (sscanf(text, "%lld.%9ld%n", &s, &ns, &len) != 2 || text[len] || ns < 0 || s < -TIME_LIMIT || s > TIME_LIMIT)
+		return -1;
+	*t = (struct timespec){ s, ns };
+	return 0;
+}
+
 static int socket_parse(struct rmtab *t, const struct rec *rec, struct err *e)
 {
 	uint64_t sb, n;
-	const char *s;
+	const char *s, *when;
+	struct timespec at;
 
 	if (rec_u64(rec, "SB", MNTNS_MAX_MOUNTS, &sb, e) || rec_str(rec, "PATH", &s, e) || rec_u64(rec, "MODE", 07777, &n, e) ||
-	    rec_u64(rec, "UID", UINT32_MAX - 1, &n, e) || rec_u64(rec, "GID", UINT32_MAX - 1, &n, e))
+	    rec_u64(rec, "UID", UINT32_MAX - 1, &n, e) || rec_u64(rec, "GID", UINT32_MAX - 1, &n, e) || rec_str(rec, "MTIME", &when, e))
 		return -1;
-	if (!sb || sb > t->nsb)
-		return err_set(e, EX_BAD_IMAGE, "line %zu: SB names no file system before it", rec->line);
+	if (!sb || sb > t->nsb || !t->sb[sb - 1].content)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: SB names no tmpfs before it", rec->line);
+	if (mnt_time(when, &at))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: MTIME", rec->line);
 	return strlen(s) < PATH_MAX && *s && *s != '/' ? 0 : err_set(e, EX_BAD_IMAGE, "line %zu: PATH", rec->line);
 }
 
@@ -162,6 +180,19 @@ static int mount_parse(struct rmtab *t, const struct rec *rec, struct err *e)
 	return 0;
 }
 
+/* Peers have the number of the first of them; who follows has that of those. */
+static int peers_ok(const struct rmtab *t, struct err *e)
+{
+	for (size_t i = 0; i < t->n; i++) {
+		const struct rmount *m = &t->v[i];
+
+		if ((m->group && (m->group > t->n || t->v[m->group - 1].group != m->group)) ||
+		    (m->master && (m->master > t->n || t->v[m->master - 1].group != m->master || m->master == m->group)))
+			return err_set(e, EX_BAD_IMAGE, "mount %s: GROUP or MASTER names no mounts that share", m->point);
+	}
+	return 0;
+}
+
 static int parse_all(struct rmtab *t, struct err *e)
 {
 	struct rec rec;
@@ -187,7 +218,7 @@ static int parse_all(struct rmtab *t, struct err *e)
 		if (rc)
 			return -1;
 	}
-	return t->n ? 0 : err_set(e, EX_BAD_IMAGE, "mount namespace %u has no mounts", t->ns);
+	return t->n ? peers_ok(t, e) : err_set(e, EX_BAD_IMAGE, "mount namespace %u has no mounts", t->ns);
 }
 
 int rmtab_parse(struct rmtab *t, struct restore *r, const struct rec_list *list, uint32_t id, struct err *e)

@@ -92,8 +92,6 @@ static int sockets(struct rmtab *t, size_t sb, int root, struct err *e)
 	for (size_t i = 0; i < t->list->n; i++) {
 		struct timespec at[2] = { { .tv_nsec = UTIME_OMIT } };
 		AUTO_FD int dir = -1;
-		long long s;
-		long ns_;
 
 		rec_list_get(t->list, i, &rec);
 		if (strcmp(rec_type(&rec), "mount_socket") || rec_u64(&rec, "NS", UINT32_MAX, &ns, e) || ns != t->ns)
@@ -103,9 +101,8 @@ static int sockets(struct rmtab *t, size_t sb, int root, struct err *e)
 			return -1;
 		if (in != sb + 1)
 			continue;
-		if (sscanf(tm, "%lld.%ld", &s, &ns_) != 2 || ns_ < 0 || ns_ > 999999999)
+		if (mnt_time(tm, &at[1]))
 			return err_set(e, EX_BAD_IMAGE, "line %zu: MTIME", rec.line);
-		at[1] = (struct timespec){ s, ns_ };
 		dir = mtar_parent(root, path, true, &base);
 		if (dir < 0 || !*base || !strcmp(base, "..") || mknodat(dir, base, S_IFSOCK | 0600, 0) ||
 		    fchownat(dir, base, (uid_t)uid, (gid_t)gid, AT_SYMLINK_NOFOLLOW) || fchmodat(dir, base, (mode_t)mode, 0) ||

@@ -147,7 +147,7 @@ static int order(struct mtab *t, struct err *e)
 		by[i] = i;
 	qsort_r(by, t->n, sizeof *by, sibling_order, t);
 	for (size_t i = 0; i < t->n; i++)
-		if (by_id(t, t->v[i].parent) == MNTNS_NONE || t->v[i].parent == t->v[i].id)
+		if (!seen[i] && (by_id(t, t->v[i].parent) == MNTNS_NONE || t->v[i].parent == t->v[i].id))
 			visit(&o, i, MNTNS_NONE);
 	free(t->v);
 	t->v = out;

@@ -95,7 +95,7 @@ static int each_root(struct restore *r, const struct rns *n, int (*fn)(struct re
 	for (; s && *s; s = end + (*end == ' ')) {
 		unsigned long id = strtoul(s, &end, 10);
 
-		if (end == s || (*end && *end != ' ') || id > GROUPS_MAX || !member_group_there(r, (uint32_t)id))
+		if (*s < '0' || *s > '9' || (*end && *end != ' ') || id > GROUPS_MAX || !member_group_there(r, (uint32_t)id))
 			return err_set(e, EX_BAD_IMAGE, "line %zu: ROOTS", n->rec.line);
 		if (fn && fn(r, (uint32_t)id, e))
 			return -1;

@@ -62,6 +62,8 @@ static int mnt_verify(struct restore *r, struct rns *n, struct err *e)
 	n->member = restore_find(r, pid);
 	if (!n->member || n->member->zombie)
 		return err_set(e, EX_BAD_IMAGE, "line %zu: MEMBER is no process of the job", n->rec.line);
+	if (ns_of(r, n->member, NSK_MNT) != n)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: MEMBER is not in it", n->rec.line);
 	return mntns_verify(r, &n->content, n->id, e);
 }
 
@@ -90,7 +92,7 @@ static int proc_inside(void *ctx, struct buf *answer, int *give, struct err *e)
 
 	(void)answer;
 	(void)give;
-	return mntns_proc(m->r, &m->r->ns->list, m->n->id, m->sb, e);
+	return mntns_proc(m->r, &m->n->content, m->n->id, m->sb, e);
 }
 
 /* A proc is mounted by who owns its PID namespace: that may be another than who owns the mount namespace, and is not always the member's. */
@@ -117,7 +119,7 @@ int ns_mnt_complete(struct restore *r, struct rns *n, struct err *e)
 	struct ns_job job = { .fn = complete, .ctx = &c };
 	struct ns_place at;
 
-	if (mntns_procs(r, &r->ns->list, n->id, proc_make, &c, e))
+	if (mntns_procs(r, &n->content, n->id, proc_make, &c, e))
 		return -1;
 	ns_place_owner(n, &at);
 	at.fd[NSK_MNT] = n->fd;

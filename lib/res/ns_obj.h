@@ -48,7 +48,7 @@ struct rns {
 	struct rec_list content;       /* the records behind it, a part of the list */
 	struct rns *user;
 	struct rns *parent;            /* of a PID namespace, NULL: ours */
-	size_t depth;                  /* of a PID namespace below ours */
+	size_t depth;                  /* of a PID or user namespace below ours */
 	int fd;                        /* -1: not made */
 	struct rproc *member;          /* of a mount namespace: who lives in it */
 	bool complete;                 /* a mount namespace: nothing of its making is left in it */

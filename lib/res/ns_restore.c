@@ -86,6 +86,77 @@ static int parse_records(struct restore *r, struct err *e)
 	return 0;
 }
 
+/* NULL: ours, which all are below. */
+static bool is_below(const struct rns *n, const struct rns *above)
+{
+	while (n && n != above)
+		n = n->parent;
+	return n == above;
+}
+
+struct number { uint32_t ns; pid_t n; };
+
+static int by_number(const void *a, const void *b)
+{
+	const struct number *x = a, *y = b;
+
+	return x->ns != y->ns ? (x->ns < y->ns ? -1 : 1) : x->n < y->n ? -1 : x->n > y->n;
+}
+
+/* One for each PID namespace from that of p upwards. */
+static size_t numbers_of(const struct rproc *p, const pid_t *nspid, struct number *v)
+{
+	size_t n = 0;
+
+	for (const struct rns *at = p->pidns; at; at = at->parent)
+		v[n++] = (struct number){ at->id, nspid[at->depth - 1] };
+	return n;
+}
+
+static int own_numbers(const struct rproc *p, struct number *v, size_t *n, struct err *e)
+{
+	const struct rthread *first = p->zombie ? NULL : &p->thr[p->headless ? p->nthr : 0];
+
+	if (p->zombie)
+		*n += numbers_of(p, p->nspid, v + *n);
+	else if (memcmp(first->nspid, p->nspid, p->nnspid * sizeof *p->nspid))
+		return err_set(e, EX_BAD_IMAGE, "process %d: its first thread has another NSPID", p->pid);
+	for (size_t i = 0; !p->zombie && i < p->nthr + p->headless; i++)
+		*n += numbers_of(p, p->thr[i].nspid, v + *n);
+	return 0;
+}
+
+/* In each PID namespace every number is there once, and 1 is a process that lives in it. */
+static int numbers_check(struct restore *r, struct err *e)
+{
+	AUTO_FREE struct number *v = NULL;
+	AUTO_FREE bool *begun = calloc(r->ns->n + 1, sizeof *begun);
+	size_t n = 0, room = 0;
+
+	for (size_t i = 0; i < r->nprocs; i++)
+		room += (r->procs[i]->nthr + 1) * r->procs[i]->nnspid;
+	v = calloc(room + 1, sizeof *v);
+	if (!v || !begun)
+		return err_set(e, EX_FAILED, "out of memory");
+	for (size_t i = 0; i < r->nprocs; i++) {
+		const struct rproc *p = r->procs[i];
+
+		if (!p->pidns)
+			continue;
+		if (own_numbers(p, v, &n, e))
+			return -1;
+		begun[p->pidns->id - 1] |= !p->zombie && p->nspid[p->nnspid - 1] == 1;
+	}
+	qsort(v, n, sizeof *v, by_number);
+	for (size_t i = 1; i < n; i++)
+		if (!by_number(&v[i - 1], &v[i]))
+			return err_set(e, EX_BAD_IMAGE, "PID namespace %u: number %d is there twice", v[i].ns, v[i].n);
+	for (size_t i = 0; i < r->ns->n; i++)
+		if (r->ns->v[i].kind == NSK_PID && !begun[i])
+			return err_set(e, EX_BAD_IMAGE, "PID namespace %u has no first process", r->ns->v[i].id);
+	return 0;
+}
+
 /* Zombies have no record of their own: they are where their parents are. */
 static int assign(struct restore *r, struct err *e)
 {
@@ -96,7 +167,10 @@ static int assign(struct restore *r, struct err *e)
 		if (p->nnspid != (p->pidns ? p->pidns->depth : 0))
 			return err_set(e, EX_BAD_IMAGE, "process %d: NSPID does not fit its PID namespace", p->pid);
 	}
-	return 0;
+	for (size_t i = 0; r->ns && i < r->nprocs; i++)
+		if (r->procs[i]->parent && !is_below(r->procs[i]->pidns, r->procs[i]->parent->pidns))
+			return err_set(e, EX_BAD_IMAGE, "process %d: its PID namespace is not below that of its parent", r->procs[i]->pid);
+	return r->ns ? numbers_check(r, e) : 0;
 }
 
 int ns_parse(struct restore *r, struct err *e)
@@ -158,9 +232,12 @@ int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e)
 {
 	struct rec rec;
 	uint64_t id;
+	long at = rproc_rec(p, "namespaces", 0, &rec);
 
-	if (rproc_rec(p, "namespaces", 0, &rec) < 0)
+	if (at < 0)
 		return 0;
+	if (rproc_rec(p, "namespaces", (size_t)at + 1, &rec) >= 0)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: a second record of its namespaces", rec.line);
 	for (int k = 0; k < NSK_COUNT; k++) {
 		if (rec_u64_or(&rec, keys[k], NS_MAX, 0, &id, e))
 			return -1;
@@ -171,6 +248,8 @@ int ns_verify_proc(struct restore *r, struct rproc *p, struct err *e)
 		return -1;
 	if (id && !ns_find(r, id, NSK_PID))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: PID_CHILDREN names no such namespace", rec.line);
+	if (id && !is_below(ns_find(r, id, NSK_PID), p->pidns))
+		return err_set(e, EX_BAD_IMAGE, "line %zu: PID_CHILDREN is not below its own PID namespace", rec.line);
 	if (rec_u64_or(&rec, "TIME_CHILDREN", NS_MAX, 0, &id, e))
 		return -1;
 	if (id && (!ns_find(r, id, NSK_TIME) || ns_find(r, id, NSK_TIME)->user || p->pidns))

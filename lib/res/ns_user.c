@@ -12,6 +12,7 @@
 #include "res/ns_sysctl.h"
 #include "res/proc_ops.h"
 #include "common/cleanup.h"
+#include "common/num.h"
 
 #include <fcntl.h>
 #include <pwd.h>
@@ -20,7 +21,7 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 
-enum { MAP_MAX = 340 /* extents: UID_GID_MAP_MAX_EXTENTS */, MAP_TEXT_MAX = MAP_MAX * 36 };
+enum { MAP_MAX = 340 /* extents: UID_GID_MAP_MAX_EXTENTS */, MAP_TEXT_MAX = MAP_MAX * 36, DEPTH_MAX = 33 /* the kernel's */ };
 
 static const char *const settings[] = {
 	"user/max_user_namespaces", "user/max_pid_namespaces", "user/max_uts_namespaces", "user/max_ipc_namespaces", "user/max_net_namespaces",
@@ -92,21 +93,45 @@ static int user_dump(struct dump *d, struct dns *n, struct buf *out, struct err 
 
 /* ---- restart ---- */
 
+struct extent { uint64_t in, out, n; };
+
+/* "INSIDE OUTSIDE COUNT" and a newline; *s behind it. */
+static bool extent_parse(const char **s, struct extent *x)
+{
+	uint64_t *v[3] = { &x->in, &x->out, &x->n };
+	char word[16];
+
+	for (size_t i = 0; i < 3; i++) {
+		size_t n = strspn(*s, "0123456789");
+
+		if (n >= sizeof word || (*s)[n] != (i < 2 ? ' ' : '\n'))
+			return false;
+		snprintf(word, sizeof word, "%.*s", (int)n, *s);
+		if (num_u64(word, UINT32_MAX, v[i]))
+			return false;
+		*s += n + 1;
+	}
+	return x->n && x->in + x->n <= UINT32_MAX && x->out + x->n <= UINT32_MAX;
+}
+
+static bool overlap(uint64_t a, uint64_t an, uint64_t b, uint64_t bn) { return a < b + bn && b < a + an; }
+
 /* single: nobody but this id may be mapped. */
 static int map_verify(const struct rec *rec, const char *key, bool untrusted, unsigned single, struct err *e)
 {
+	struct extent v[MAP_MAX];
 	const char *s;
-	size_t extents = 0;
 
 	if (rec_str(rec, key, &s, e))
 		return -1;
-	for (; *s; s += strcspn(s, "\n") + 1) {
-		unsigned in, out, n;
-		int len = 0;
+	for (size_t n = 0; *s; n++) {
+		bool good = n < MAP_MAX && extent_parse(&s, &v[n]);
 
-		if (sscanf(s, "%u %u %u\n%n", &in, &out, &n, &len) != 3 || !len || !n || ++extents > MAP_MAX || in + (n - 1) < in || out + (n - 1) < out)
+		for (size_t i = 0; good && i < n; i++)
+			good = !overlap(v[i].in, v[i].n, v[n].in, v[n].n) && !overlap(v[i].out, v[i].n, v[n].out, v[n].n);
+		if (!good)
 			return err_set(e, EX_BAD_IMAGE, "line %zu: %s", rec->line, key);
-		if (untrusted && (n != 1 || out != single)) {
+		if (untrusted && (v[n].n != 1 || v[n].out != single)) {
 			err_set(e, EX_PERM, "a user namespace with ids that user %u, who wrote the image, may not map", single);
 			err_hint(e, "restart with --trust if you know where the image comes from");
 			return -1;
@@ -133,6 +158,9 @@ static int user_verify(struct restore *r, struct rns *n, struct err *e)
 	uint64_t owner;
 	unsigned gid = 0;
 
+	n->depth = n->user ? n->user->depth + 1 : 1;
+	if (n->depth > DEPTH_MAX)
+		return err_set(e, EX_BAD_IMAGE, "line %zu: user namespaces more than %d deep", n->rec.line, DEPTH_MAX);
 	if (rec_u64(&n->rec, "OWNER", UINT32_MAX - 1, &owner, e) || rec_str(&n->rec, "SETGROUPS", &setgroups, e))
 		return -1;
 	if (strcmp(setgroups, "allow") && strcmp(setgroups, "deny"))
