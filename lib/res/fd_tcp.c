@@ -244,7 +244,7 @@ static void plan_connected(struct dump *d, struct dfile *f, struct plan *p)
 		return;
 	}
 	p->way = OUTSIDE;
-	if ((px && px->ino) || !inet_peer(f->lfd, &peer) || !(f->net ? ns_net_local(d, f->net, &peer) : inet_local(&peer))) {
+	if ((px && px->ino) || !inet_peer(f->lfd, &peer) || !ns_net_local(d, f->net, &peer)) {
 		if (f->std)
 			p->way = EXT;
 		else if (d->tcp_close)

@@ -136,19 +136,20 @@ static int queues_read(struct dump *d, struct unix_world *w, struct err *e)
 /* Inodes are unique among all network namespaces: one table holds those of all. */
 static int diag_read(struct dump *d, struct unix_diag *t, struct err *e)
 {
-	int before = sock_diag_place(-1), rc = unix_diag_read(t, e);
+	struct sock_where before = sock_go(SOCK_HERE), w;
+	int rc = unix_diag_read(t, e);
 
 	for (size_t i = 0; d->ns && i < d->ns->n && !rc; i++) {
-		int at;
-
 		t->net = d->ns->v[i];
 		if (t->net->kind != NSK_NET)
 			continue;
-		at = ns_net_diag(d, d->ns->v[i], e);
-		sock_diag_place(at);
-		rc = at < 0 ? -1 : unix_diag_read(t, e);
+		rc = ns_net_where(d, d->ns->v[i], &w, e);
+		if (rc)
+			break;
+		sock_go(w);
+		rc = unix_diag_read(t, e);
 	}
-	sock_diag_place(before);
+	sock_go(before);
 	return rc;
 }
 

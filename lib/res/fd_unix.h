@@ -37,7 +37,7 @@ struct unix_entry {
 	const struct dns *net;                  /* network namespace, as of unix_diag */
 };
 struct unix_diag { struct unix_entry *v; size_t n; const struct dns *net; };
-/* Adds all unix sockets of the network namespace that sock_diag_place says, t->net's; all are sorted by inode. 1: this kernel does not tell
+/* Adds all unix sockets of the network namespace that sock_go says, t->net's; all are sorted by inode. 1: this kernel does not tell
  * (no unix_diag). */
 int unix_diag_read(struct unix_diag *t, struct err *e);
 const struct unix_entry *unix_diag_find(const struct unix_diag *t, uint64_t ino);
@@ -110,7 +110,7 @@ int unix_messages_parse(struct restore *r, const struct usock *u, struct unix_qu
 int unix_make(struct restore *r, struct usock *u, int *fd, struct err *e);
 /* Two connected ones. Either may be temporary. */
 int unix_make_pair(struct restore *r, struct usock *a, struct usock *b, int fd[2], struct err *e);
-/* n pairs without names, in the network namespace that sock_make_in says. A child makes them: many at once cost little more than one. */
+/* n pairs without names, in the network namespace that sock_go says. A child makes them: many at once cost little more than one. */
 int unix_make_unnamed(int (*fd)[2], const int *types, size_t n, const struct unix_creds *as, struct err *e);
 /* Connects fd to u, as somebody else where `as` is known. */
 int unix_connect(int fd, const struct usock *u, const struct unix_creds *as, struct err *e);

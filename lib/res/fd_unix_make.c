@@ -216,11 +216,11 @@ static int enter_net(void)
 {
 	uid_t euid = geteuid();
 
-	if (sock_make_net() < 0)
+	if (sock_net() < 0)
 		return 0;
 	if (!getuid() && euid && seteuid(0))
 		return errno;
-	if (setns(sock_make_net(), CLONE_NEWNET))
+	if (setns(sock_net(), CLONE_NEWNET))
 		return errno;
 	return geteuid() != euid && seteuid(euid) ? errno : 0;
 }
@@ -446,7 +446,7 @@ int unix_make_unnamed(int (*fd)[2], const int *types, size_t n, const struct uni
 		if (fd[i][0] < 0 || fd[i][1] < 0)
 			return err_sys(e, "too many descriptors");
 	}
-	rc = as->known || sock_make_net() >= 0 ? act(&x) : act_run(&x);
+	rc = as->known || sock_net() >= 0 ? act(&x) : act_run(&x);
 	errno = rc;
 	return rc ? err_sys(e, "cannot make a pair of unix sockets") : 0;
 }

@@ -306,13 +306,14 @@ static int collect_proc(struct dump *d, struct dproc *p, struct fdtab *t, struct
 /* What a kind asks the kernel about sockets is asked there. */
 static int in_its_net(struct dump *d, struct dfile *f, int (*fn)(struct dump *d, struct dfile *f, struct err *e), struct err *e)
 {
-	int at = f->net ? ns_net_diag(d, f->net, e) : -1, rc;
+	struct sock_where w;
+	int rc;
 
-	if (!fn || (f->net && at < 0))
+	if (!fn || ns_net_where(d, f->net, &w, e))
 		return fn ? -1 : 0;
-	sock_diag_place(at);
+	sock_go(w);
 	rc = fn(d, f, e);
-	sock_diag_place(-1);
+	sock_go(SOCK_HERE);
 	return rc;
 }
 

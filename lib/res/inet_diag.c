@@ -201,7 +201,7 @@ void inet_diag_end_wait(const struct inet_entry *x)
 		       .id = { .idiag_sport = htons(x->src.port), .idiag_dport = htons(x->dst.port),
 			       .idiag_cookie = { INET_DIAG_NOCOOKIE, INET_DIAG_NOCOOKIE } } },
 	};
-	AUTO_FD int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+	AUTO_FD int fd = sock_diag_open();
 	size_t skip = mapped(&x->src) ? 12 : 0;
 	union inet_addr peer;
 

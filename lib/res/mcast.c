@@ -106,14 +106,13 @@ static int ask_six(struct dump *d, const struct dfile *f, struct buf *b, char *t
 
 int mcast_dump(struct dump *d, const struct dfile *f, int family, struct err *e)
 {
-	pid_t pid = f->net && f->net->p ? f->net->p->pid : getpid();
 	AUTO_BUF struct buf groups = BUF_INIT;
 	AUTO_BUF struct buf four = BUF_INIT;
 	AUTO_BUF struct buf six = BUF_INIT;
 
-	if (!proc_read(&four, pid, "net/igmp", PROC_MAX) && ask_four(d, f, &groups, four.p ? four.p : (char[]){ "" }, e))
+	if (!sock_proc("/proc/self/net/igmp", &four, PROC_MAX) && ask_four(d, f, &groups, four.p ? four.p : (char[]){ "" }, e))
 		return -1;
-	if (family == AF_INET6 && !proc_read(&six, pid, "net/igmp6", PROC_MAX) && ask_six(d, f, &groups, six.p ? six.p : (char[]){ "" }, e))
+	if (family == AF_INET6 && !sock_proc("/proc/self/net/igmp6", &six, PROC_MAX) && ask_six(d, f, &groups, six.p ? six.p : (char[]){ "" }, e))
 		return -1;
 	if (groups.len)
 		rec_put_str(&d->files_out, "GROUPS", buf_str(&groups));

@@ -125,34 +125,37 @@ static int net_content(struct dump *d, struct dns *n, struct buf *out, struct er
 #define SO_NETNS_COOKIE 71
 #endif
 
-struct kind { int family, type, protocol; };
-
-static int make_socket(void *ctx, struct buf *answer, int *give, struct err *e)
+static uint64_t cookie_of(int fd)
 {
-	const struct kind *k = ctx;
+	uint64_t v = 0;
+	socklen_t n = sizeof v;
 
-	(void)answer;
-	*give = socket(k->family, k->type | SOCK_CLOEXEC, k->protocol);
-	return *give < 0 ? err_sys(e, "cannot make a socket") : 0;
+	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &v, &n) ? 0 : v;
 }
 
-int ns_net_socket(struct dump *d, const struct dns *n, int family, int type, int protocol, struct err *e)
+int ns_net_where(struct dump *d, struct dns *n, struct sock_where *w, struct err *e)
 {
-	struct kind k = { family, type, protocol };
-	struct ns_job job = { .fn = make_socket, .ctx = &k };
-	struct ns_place at;
-	int fd = -1;
+	struct sock_where before;
 
-	if (!n) {
-		fd = socket(family, type | SOCK_CLOEXEC, protocol);
-		return fd < 0 ? err_sys(e, "cannot make a socket") : fd;
+	*w = SOCK_HERE;
+	if (!n)
+		return 0;
+	if (n->diag < 0) {
+		ns_place_of(d, n, &n->place);
+		before = sock_go((struct sock_where){ -1, &n->place });
+		n->diag = sock_make(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+		sock_go(before);
+		if (n->diag < 0)
+			return err_sys(e, "cannot make a socket in a network namespace of the job");
+		n->cookie = cookie_of(n->diag);
 	}
-	ns_place_of(d, n, &at);
-	return ns_run(&at, &job, NULL, &fd, e) ? -1 : fd;
+	*w = (struct sock_where){ n->diag, &n->place };
+	return 0;
 }
 
 int ns_net_model(struct dump *d, struct dns *n, int family, int type, int protocol, struct err *e)
 {
+	struct sock_where w;
 	struct ns_model *v;
 	int fd;
 
@@ -163,29 +166,15 @@ int ns_net_model(struct dump *d, struct dns *n, int family, int type, int protoc
 	if (!v)
 		return err_set(e, EX_FAILED, "out of memory");
 	n->models = v;
-	fd = ns_net_socket(d, n, family, type, protocol, e);
-	if (fd >= 0)
-		v[n->nmodels++] = (struct ns_model){ family, type, protocol, fd };
-	return fd;
-}
-
-static uint64_t cookie_of(int fd)
-{
-	uint64_t v = 0;
-	socklen_t n = sizeof v;
-
-	return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &v, &n) ? 0 : v;
-}
-
-int ns_net_diag(struct dump *d, struct dns *n, struct err *e)
-{
-	if (n->diag >= 0)
-		return n->diag;
-	n->diag = ns_net_socket(d, n, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG, e);
-	if (n->diag < 0)
+	if (ns_net_where(d, n, &w, e))
 		return -1;
-	n->cookie = cookie_of(n->diag);
-	return n->diag;
+	w = sock_go(w);
+	fd = sock_make(family, type | SOCK_CLOEXEC, protocol);
+	sock_go(w);
+	if (fd < 0)
+		return err_sys(e, "cannot make a socket in a network namespace of the job");
+	v[n->nmodels++] = (struct ns_model){ family, type, protocol, fd };
+	return fd;
 }
 
 /* A kernel before 5.14 tells only who has CAP_NET_ADMIN over it. */
@@ -201,6 +190,7 @@ int ns_net_of(struct dump *d, int fd, struct dns **out, struct err *e)
 {
 	uint64_t cookie = cookie_of(fd);
 	AUTO_FD int here = -1;
+	struct sock_where w;
 	struct stat st;
 
 	*out = NULL;
@@ -211,7 +201,7 @@ int ns_net_of(struct dump *d, int fd, struct dns **out, struct err *e)
 
 		if (n->kind != NSK_NET)
 			continue;
-		if (ns_net_diag(d, n, e) < 0)
+		if (ns_net_where(d, n, &w, e))
 			return -1;
 		if (is_in(fd, cookie, n->dev, n->ino, n->cookie)) {
 			*out = n;
@@ -225,23 +215,17 @@ int ns_net_of(struct dump *d, int fd, struct dns **out, struct err *e)
 	return is_in(fd, cookie, st.st_dev, st.st_ino, cookie_of(here)) ? 0 : 1;
 }
 
-static int local(void *ctx, struct buf *answer, int *give, struct err *e)
-{
-	(void)give;
-	(void)e;
-	buf_addc(answer, inet_local(ctx) ? 'y' : 'n');
-	return 0;
-}
-
 bool ns_net_local(struct dump *d, struct dns *n, const union inet_addr *a)
 {
-	AUTO_BUF struct buf b = BUF_INIT;
-	union inet_addr copy = *a;
-	struct ns_job job = { .fn = local, .ctx = &copy };
-	struct ns_place at;
+	struct sock_where w;
+	bool rc;
 
-	ns_place_of(d, n, &at);
-	return !ns_run(&at, &job, &b, NULL, NULL) && !strcmp(buf_str(&b), "y");
+	if (ns_net_where(d, n, &w, NULL))
+		return false;
+	w = sock_go(w);
+	rc = inet_local(a);
+	sock_go(w);
+	return rc;
 }
 
 /* ---- restart ---- */
@@ -296,40 +280,29 @@ int ns_net_connect(struct restore *r, struct err *e)
 
 bool ns_net_here(const struct restore *r, const struct rfile *f) { return !r->net_only || f->net == r->net; }
 
-/* An error is errno's, as socket(2)'s. */
-static int make_in(void *ctx, int family, int type, int protocol)
-{
-	const struct rns *n = ctx;
-	struct kind k = { family, type, protocol };
-	struct ns_job job = { .fn = make_socket, .ctx = &k };
-	struct err e = ERR_INIT;
-	struct ns_place at;
-	int fd = -1;
-
-	ns_place_owner(n, &at);
-	at.fd[NSK_NET] = n->fd;
-	if (!ns_run(&at, &job, NULL, &fd, &e))
-		return fd;
-	errno = e.sys ? e.sys : EPERM;
-	return -1;
-}
-
 static int go(struct restore *r, uint32_t id, struct err *e)
 {
 	struct rns *n = id ? ns_find(r, id, NSK_NET) : NULL;
 
-	if (id && !n)
+	r->net = id;
+	sock_go(SOCK_HERE);
+	if (!id)
+		return 0;
+	if (!n)
 		return err_set(e, EX_BAD_IMAGE, "NET=%u is no network namespace", id);
-	if (n && !n->diag) {
-		int fd = restore_high_fd(r, make_in(n, AF_NETLINK, SOCK_RAW, NETLINK_SOCK_DIAG));
+	if (!n->diag) {
+		int fd;
 
+		ns_place_owner(n, &n->place);
+		n->place.fd[NSK_NET] = n->fd;
+		sock_go((struct sock_where){ -1, &n->place });
+		fd = restore_high_fd(r, sock_make(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+		sock_go(SOCK_HERE);
 		if (fd < 0)
 			return err_sys(e, "cannot make a socket in network namespace %u", id);
 		n->diag = fd;
 	}
-	r->net = id;
-	sock_diag_place(n ? n->diag : -1);
-	sock_make_in(n ? make_in : NULL, n, n ? n->fd : -1);
+	sock_go((struct sock_where){ n->diag, &n->place });
 	return 0;
 }
 

@@ -13,6 +13,7 @@
 #define XOS_NS_OBJ_H
 
 #include "res/ns_run.h"
+#include "res/sock_diag.h"
 #include "res/res.h"
 
 enum { NS_MAX = 4096, NS_RECORDS_MAX = 1 << 20 };
@@ -30,6 +31,7 @@ struct dns {
 	int root;                      /* a mount namespace: its root directory (O_PATH), -1: not asked for yet */
 	int diag;                      /* a network namespace: a socket of sock_diag(7) in it, -1: not asked for yet */
 	uint64_t cookie;               /* with it: SO_NETNS_COOKIE; 0: this kernel has none */
+	struct ns_place place;         /* with it */
 	struct ns_model { int family, type, protocol, fd; } *models; size_t nmodels; /* of a network namespace: new sockets, to compare with */
 };
 struct dns_world {
@@ -53,6 +55,7 @@ struct rns {
 	struct rproc *member;          /* of a mount namespace: who lives in it */
 	bool complete;                 /* a mount namespace: nothing of its making is left in it */
 	int diag;                      /* a network namespace: a socket of sock_diag(7) in it, 0: not made yet */
+	struct ns_place place;         /* with it */
 };
 struct restore_ns {
 	struct rec_list list;          /* member `namespaces` */
@@ -124,11 +127,9 @@ int ns_net_connect(struct restore *r, struct err *e);
 /* ns_net.c: the network namespace that a socket, a descriptor of ours, is in; *out NULL: the reference. 1: neither that nor one of a member, or it cannot
  * be told. Needs no privilege since Linux 5.14. */
 int ns_net_of(struct dump *d, int fd, struct dns **out, struct err *e);
-/* A socket of sock_diag(7) in that network namespace (NULL: in ours), which stays n's. -1: e. */
-int ns_net_diag(struct dump *d, struct dns *n, struct err *e);
-/* A new socket in it (NULL: ours). -1: e. */
-int ns_net_socket(struct dump *d, const struct dns *n, int family, int type, int protocol, struct err *e);
-/* One that stays n's, to compare with: asked for again it is the same. n may not be NULL. */
+/* Where sock_go goes for that network namespace (NULL: ours), which stays n's. -1: e. */
+int ns_net_where(struct dump *d, struct dns *n, struct sock_where *w, struct err *e);
+/* A new socket there that stays n's, to compare with: asked for again it is the same. n may not be NULL. */
 int ns_net_model(struct dump *d, struct dns *n, int family, int type, int protocol, struct err *e);
 /* Does the address belong to that network namespace? */
 union inet_addr;

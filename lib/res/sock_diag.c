@@ -12,45 +12,74 @@
 
 enum { ANSWER = 64 << 10, REQUEST_MAX = 64, LAST = 2, NONE = 1 };
 
-static int place = -1;
+static struct sock_where where = { -1, NULL };
 
-int sock_diag_place(int fd)
+struct sock_where sock_go(struct sock_where to)
 {
-	int before = place;
+	struct sock_where before = where;
 
-	place = fd;
+	where = to;
 	return before;
 }
+
+int sock_net(void) { return where.at ? where.at->fd[NSK_NET] : -1; }
 
 int sock_diag_open(void)
 {
 	char rest[4096];
-	int fd = place < 0 ? socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG) : fcntl(place, F_DUPFD_CLOEXEC, 3);
+	int fd = where.diag < 0 ? socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG) : fcntl(where.diag, F_DUPFD_CLOEXEC, 3);
 
-	while (fd >= 0 && place >= 0 && recv(fd, rest, sizeof rest, MSG_DONTWAIT) > 0)
+	while (fd >= 0 && where.diag >= 0 && recv(fd, rest, sizeof rest, MSG_DONTWAIT) > 0)
 		;
 	return fd;
 }
 
-static struct { sock_maker *fn; void *ctx; int net; } maker = { .net = -1 };
+/* What a child does there. */
+struct wish { int family, type, protocol; const char *path; size_t max; };
 
-void sock_make_in(sock_maker *fn, void *ctx, int net)
+static int grant(void *ctx, struct buf *answer, int *give, struct err *e)
 {
-	maker.fn = fn;
-	maker.ctx = ctx;
-	maker.net = net;
+	const struct wish *w = ctx;
+
+	if (w->path)
+		return buf_read_file(answer, AT_FDCWD, w->path, w->max) ? err_sys(e, "%s", w->path) : 0;
+	*give = socket(w->family, w->type, w->protocol);
+	return *give < 0 ? err_sys(e, "socket") : 0;
 }
 
-int sock_make(int family, int type, int protocol) { return maker.fn ? maker.fn(maker.ctx, family, type, protocol) : socket(family, type, protocol); }
-int sock_make_net(void) { return maker.net; }
+static int run(struct wish *w, struct buf *answer, int *fd)
+{
+	struct ns_job job = { .fn = grant, .ctx = w };
+	struct err e = ERR_INIT;
+	int rc = ns_run(where.at, &job, answer, fd, &e);
+
+	if (rc)
+		errno = e.sys ? e.sys : EPERM;
+	return rc;
+}
+
+int sock_make(int family, int type, int protocol)
+{
+	struct wish w = { family, type, protocol, NULL, 0 };
+	int fd = -1;
+
+	return !where.at ? socket(family, type, protocol) : run(&w, NULL, &fd) ? -1 : fd;
+}
+
+int sock_proc(const char *path, struct buf *b, size_t max)
+{
+	struct wish w = { .path = path, .max = max };
+
+	return where.at ? run(&w, b, NULL) : buf_read_file(b, AT_FDCWD, path, max);
+}
 
 bool sock_diag_name(unsigned index, char name[IF_NAMESIZE])
 {
 	struct ifreq i = { .ifr_ifindex = (int)index };
 
-	if (place < 0)
+	if (where.diag < 0)
 		return if_indextoname(index, name);
-	if (ioctl(place, SIOCGIFNAME, &i))
+	if (ioctl(where.diag, SIOCGIFNAME, &i))
 		return false;
 	memcpy(name, i.ifr_name, IF_NAMESIZE);
 	return true;
@@ -60,10 +89,10 @@ unsigned sock_diag_index(const char *name)
 {
 	struct ifreq i = { .ifr_ifindex = 0 };
 
-	if (place < 0)
+	if (where.diag < 0)
 		return if_nametoindex(name);
 	snprintf(i.ifr_name, sizeof i.ifr_name, "%s", name);
-	return ioctl(place, SIOCGIFINDEX, &i) ? 0 : (unsigned)i.ifr_ifindex;
+	return ioctl(where.diag, SIOCGIFINDEX, &i) ? 0 : (unsigned)i.ifr_ifindex;
 }
 
 /* One datagram of the answer. LAST: there is no more. */

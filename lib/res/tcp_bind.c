@@ -8,6 +8,7 @@
  *
  * A port that somebody listens at, or has bound for later use, is his. */
 #include "res/fd_tcp.h"
+#include "res/sock_diag.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
@@ -221,7 +222,7 @@ static bool ephemeral(uint16_t port)
 	AUTO_BUF struct buf b = BUF_INIT;
 	unsigned lo, hi;
 
-	return !buf_read_file(&b, AT_FDCWD, "/proc/sys/net/ipv4/ip_local_port_range", 64) && sscanf(buf_str(&b), "%u %u", &lo, &hi) == 2 &&
+	return !sock_proc("/proc/sys/net/ipv4/ip_local_port_range", &b, 64) && sscanf(buf_str(&b), "%u %u", &lo, &hi) == 2 &&
 	       port >= lo && port <= hi;
 }
 

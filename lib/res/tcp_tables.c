@@ -8,13 +8,14 @@
 static int add(struct dump *d, struct dns *net, struct err *e)
 {
 	struct tcp_table *t = &d->tcp->tables[d->tcp->ntables];
-	int at = net ? ns_net_diag(d, net, e) : -1, before, rc;
+	struct sock_where w;
+	int rc;
 
-	if (net && at < 0)
+	if (ns_net_where(d, net, &w, e))
 		return -1;
-	before = sock_diag_place(at);
+	w = sock_go(w);
 	rc = inet_diag_tcp(&t->diag, e);
-	sock_diag_place(before);
+	sock_go(w);
 	t->net = net;
 	t->blind = rc == 1;
 	d->tcp->ntables++;

@@ -40,6 +40,7 @@ struct all {
 };
 static struct all a;                        /* of our namespace */
 static struct all b;                        /* made in it, held by a process in another */
+static int far_listener, far_server, far_dgram; /* by the names of files: their clients are in the other namespace */
 static int home_tcp, home_udp, home_un, home_pair[2];
 static uint16_t port, udp_port, b_port;
 static char name[40];
@@ -251,9 +252,17 @@ static size_t fill(const struct all *x)
 	return (size_t)n;
 }
 
+static struct ip_mreqn group(void)
+{
+	struct ip_mreqn m = { .imr_multiaddr.s_addr = htonl(0xef070707), .imr_ifindex = (int)if_nametoindex("lo") };
+
+	return m;
+}
+
 static void build_datagrams(struct all *x, uint16_t *p)
 {
 	struct sockaddr_in to;
+	struct ip_mreqn m = group();
 
 	x->udp = udp_at(p);
 	to = at4(*p);
@@ -261,6 +270,7 @@ static void build_datagrams(struct all *x, uint16_t *p)
 	VICTIM_TRY(connect(x->udp_client, (struct sockaddr *)&to, sizeof to));
 	say(x->udp_client, "first");
 	say(x->udp_client, "second");
+	VICTIM_TRY(setsockopt(x->udp, SOL_IP, IP_ADD_MEMBERSHIP, &m, sizeof m));
 	x->udp6 = socket(AF_INET6, SOCK_DGRAM, 0);
 }
 
@@ -378,6 +388,7 @@ static void check_datagrams(const struct all *x, uint16_t p)
 {
 	struct sockaddr_in from, to = at4(p);
 	socklen_t n = sizeof from;
+	struct ip_mreqn m = group();
 	char got[100];
 	int s;
 
@@ -391,6 +402,9 @@ static void check_datagrams(const struct all *x, uint16_t p)
 	VICTIM_CHECK(sendto(s, "new", 3, 0, (struct sockaddr *)&to, sizeof to) == 3);
 	hear(x->udp, "new", "UDP from a new socket");
 	close(s);
+	/* It is in the group, once. */
+	VICTIM_CHECK(!setsockopt(x->udp, SOL_IP, IP_DROP_MEMBERSHIP, &m, sizeof m));
+	VICTIM_CHECK(setsockopt(x->udp, SOL_IP, IP_DROP_MEMBERSHIP, &m, sizeof m) && errno == EADDRNOTAVAIL);
 }
 
 static void check_odd(const struct all *x)
@@ -485,12 +499,27 @@ static void check_place(const struct all *x, uint64_t want)
 			victim_fail("socket %zu (fd %d) is in another network namespace than it was", i, fd[i]);
 }
 
+/* A name of a file leads from one namespace to another. What is accepted is where its client is. */
+static int far(int type, const char *file, int bound)
+{
+	struct sockaddr_un x = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, type, 0);
+
+	snprintf(x.sun_path, sizeof x.sun_path, "%s", file);
+	VICTIM_TRY(fd);
+	if (bound)
+		unlink(file);
+	VICTIM_TRY(bound ? bind(fd, (struct sockaddr *)&x, sizeof x) : connect(fd, (struct sockaddr *)&x, sizeof x));
+	return fd;
+}
+
 /* ---- the one in another namespace; its sockets b are of the first one ---- */
 
 static void other(int in, int out)
 {
 	uint16_t mine = port;
 	struct all own;
+	int c1, c2, d;
 	char c;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -500,6 +529,10 @@ static void other(int in, int out)
 	mine = udp_port;
 	build_datagrams(&own, &mine);
 	build_unix(&own, "s");
+	c1 = far(SOCK_STREAM, "xos-far-s", 0);
+	c2 = far(SOCK_STREAM, "xos-far-s", 0);
+	d = far(SOCK_DGRAM, "xos-far-d", 0);
+	say(d, "from afar");
 	VICTIM_CHECK(write(out, "b", 1) == 1);
 	if (read(in, &c, 1) != 1)
 		_exit(1);
@@ -513,6 +546,11 @@ static void other(int in, int out)
 	check_tcp(&own, port, 0);
 	check_unix(&own, "s", here());
 	check_datagrams(&own, udp_port);
+	VICTIM_CHECK(place(c1) == here() && place(c2) == here() && place(d) == here());
+	hear(c1, "to another namespace", "unix, from another namespace");
+	say(c1, "and back");
+	hear(c2, "later", "unix connection that waited in another namespace");
+	say(d, "again");
 	VICTIM_CHECK(write(out, "k", 1) == 1);
 	_exit(0);
 }
@@ -542,15 +580,20 @@ static void check_home(void)
 
 int main(int argc, char **argv)
 {
+	char dir[4200];
 	int to[2], from[2], status;
 	size_t filled;
-	int unsent;
+	int unsent, later;
 	pid_t pid;
 	char c;
 
 	victim_init(argc, argv);
 	unsent = !geteuid() || getenv("XOS_VICTIM_UNSENT");
 	signal(SIGPIPE, SIG_IGN);
+	snprintf(dir, sizeof dir, "%s", argv[1]);
+	VICTIM_CHECK(strrchr(dir, '/'));
+	*strrchr(dir, '/') = '\0';
+	VICTIM_TRY(chdir(dir)); /* names of sockets are short */
 	home();
 	enter();
 	VICTIM_TRY(pipe(to));
@@ -560,6 +603,9 @@ int main(int argc, char **argv)
 	b.udp = socket(AF_INET, SOCK_DGRAM, 0);
 	b.udp_client = socket(AF_INET, SOCK_DGRAM, 0);
 	build_unix(&b, "b");
+	far_listener = far(SOCK_STREAM, "xos-far-s", 1);
+	VICTIM_TRY(listen(far_listener, 5));
+	far_dgram = far(SOCK_DGRAM, "xos-far-d", 1);
 	pid = fork();
 	VICTIM_TRY(pid);
 	if (!pid)
@@ -573,6 +619,8 @@ int main(int argc, char **argv)
 	build_unix(&a, "s");
 	filled = unsent ? fill(&a) : 0;
 	VICTIM_CHECK(read(from[0], &c, 1) == 1 && c == 'b');
+	far_server = accept(far_listener, NULL, NULL);
+	say(far_server, "to another namespace");
 	victim_wait();
 	check_place(&a, here());
 	check_home();
@@ -581,9 +629,17 @@ int main(int argc, char **argv)
 	check_odd(&a);
 	check_route(a.route);
 	check_unix(&a, "s", here());
+	VICTIM_CHECK(!here() || (place(far_listener) == here() && place(far_dgram) == here() && place(far_server) != here() && place(far_server) != place(home_tcp)));
+	later = accepted(far_listener, "unix, from another namespace");
+	say(later, "later");
 	VICTIM_CHECK(write(to[1], "c", 1) == 1);
 	if (read(from[0], &c, 1) != 1)
 		return 1; /* it has said why */
 	VICTIM_CHECK(c == 'k' && waitpid(pid, &status, 0) == pid);
+	hear(far_server, "and back", "unix, from another namespace");
+	hear(far_dgram, "from afar", "unix datagrams from another namespace");
+	hear(far_dgram, "again", "unix datagrams from another namespace");
+	unlink("xos-far-s");
+	unlink("xos-far-d");
 	return victim_ok();
 }
