@@ -211,28 +211,14 @@ static int make_pairs(const struct act *a)
 	return 0;
 }
 
-/* root again where we act as a user, who may not */
-static int enter_net(void)
-{
-	uid_t euid = geteuid();
-
-	if (sock_net() < 0)
-		return 0;
-	if (!getuid() && euid && seteuid(0))
-		return errno;
-	if (setns(sock_net(), CLONE_NEWNET))
-		return errno;
-	return geteuid() != euid && seteuid(euid) ? errno : 0;
-}
-
 static int act_run(const struct act *a)
 {
 	struct sockaddr_un un;
 	int rc;
 
 	/* A pair is where it is made. */
-	if (a->npairs && (rc = enter_net()))
-		return rc;
+	if (a->npairs && sock_enter())
+		return errno;
 	if (a->bind && a->bind->name.v[0]) {
 		rc = bind_file(a, a->bind);
 		if (rc)
@@ -446,7 +432,7 @@ int unix_make_unnamed(int (*fd)[2], const int *types, size_t n, const struct uni
 		if (fd[i][0] < 0 || fd[i][1] < 0)
 			return err_sys(e, "too many descriptors");
 	}
-	rc = as->known || sock_net() >= 0 ? act(&x) : act_run(&x);
+	rc = as->known || sock_elsewhere() ? act(&x) : act_run(&x);
 	errno = rc;
 	return rc ? err_sys(e, "cannot make a pair of unix sockets") : 0;
 }

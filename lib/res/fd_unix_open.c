@@ -316,6 +316,28 @@ static int *wanted(struct restore *r)
 	return want;
 }
 
+/* Nothing is bound: the job may run still. Where it led outside there must be somebody. */
+static int open_for_check(struct restore *r, const int *want, struct err *e)
+{
+	for (size_t i = 0; i < r->nfiles; i++) {
+		struct usock *u = unix_of(r, (uint32_t)i + 1);
+		int fd;
+
+		if (!u)
+			continue;
+		if (ns_net_enter(r, u->f, e) || (u->outside && open_connection(r, want, u, e)))
+			return err_prefix(e, "file %u", u->f->id);
+		if (u->outside)
+			continue;
+		fd = sock_make(AF_UNIX, u->type | SOCK_CLOEXEC, 0);
+		if (fd < 0)
+			return err_sys(e, "cannot make a unix socket");
+		if (keep(r, want, u, fd, e))
+			return -1;
+	}
+	return 0;
+}
+
 static int open_all(struct restore *r, struct err *e)
 {
 	AUTO_FREE int *want = wanted(r);
@@ -324,7 +346,11 @@ static int open_all(struct restore *r, struct err *e)
 
 	if (!waiting || !want)
 		return err_set(e, EX_FAILED, "out of memory");
-	if (parse_all(r, e) || open_all_unnamed(r, want, e))
+	if (parse_all(r, e))
+		return -1;
+	if (r->check_only)
+		return open_for_check(r, want, e);
+	if (open_all_unnamed(r, want, e))
 		return -1;
 	for (enum phase phase = CONNECTED; phase <= WAITING; phase++)
 		for (size_t i = 0; i < r->nfiles; i++) {

@@ -296,8 +296,9 @@ static int go(struct restore *r, uint32_t id, struct err *e)
 		ns_place_owner(n, &n->place);
 		n->place.fd[NSK_NET] = n->fd;
 		sock_go((struct sock_where){ -1, &n->place });
-		fd = restore_high_fd(r, sock_make(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG));
+		fd = sock_make(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
 		sock_go(SOCK_HERE);
+		fd = fd < 0 ? fd : restore_high_fd(r, fd);
 		if (fd < 0)
 			return err_sys(e, "cannot make a socket in network namespace %u", id);
 		n->diag = fd;

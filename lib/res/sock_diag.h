@@ -21,8 +21,9 @@ bool sock_diag_name(unsigned index, char name[IF_NAMESIZE]);
 unsigned sock_diag_index(const char *name);
 /* socket(2) */
 int sock_make(int family, int type, int protocol);
-/* A descriptor of the namespace, for a child that enters it; -1: ours. */
-int sock_net(void);
+bool sock_elsewhere(void); /* it is not ours */
+/* A child of ours goes there itself; also one of root that acts as a user (borrow.h). -1: errno tells. */
+int sock_enter(void);
 /* Adds a file of /proc, as a process there sees it. -1: errno tells. */
 int sock_proc(const char *path, struct buf *b, size_t max);
 /* Takes one answer; not 0 ends the reading and is returned. */

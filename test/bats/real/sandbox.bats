@@ -103,7 +103,6 @@ in_box()
 	as bwrap "$@" --bind "$PLACE" "$PLACE" true 2>"$PLACE/why" || skip "bwrap cannot make this sandbox here: $(tail -n 1 "$PLACE/why")"
 	[ "$script" != box_py ] || program=("$(python3_path)")
 	$script >"$PLACE/script"
-	MAY_REFUSE="belongs to another network namespace"
 	survive bwrap "$@" --tmpfs /tmp --bind "$PLACE" "$PLACE" "${program[@]}" "$PLACE/script"
 }
 all_of=(--unshare-all --bind / / --dev-bind /dev /dev)
@@ -150,7 +149,6 @@ in_jail()
 	timeout 20 firejail --quiet --noprofile true </dev/null >/dev/null 2>"$PLACE/why" 3>&- || skip "firejail makes no sandbox here: $(tail -n 1 "$PLACE/why")"
 	[ "$script" != box_py ] || program=("$(python3_path)")
 	$script >"$PLACE/script"
-	MAY_REFUSE="belongs to another network namespace"
 	survive firejail --quiet "$@" "${program[@]}" "$PLACE/script"
 }
 
