@@ -5,7 +5,7 @@ load real
 
 setup_file()
 {
-	wants tmux=tmux vim.tiny=vim-tiny sshd=openssh-server ssh=openssh-client git=git rsync=rsync mariadbd=mariadb-server perl=perl python3=python3
+	wants tmux=tmux screen=screen script=bsdutils less=less top=procps nano=nano mc=mc vim.tiny=vim-tiny sshd=openssh-server ssh=openssh-client git=git rsync=rsync mariadbd=mariadb-server perl=perl python3=python3
 }
 setup()
 {
@@ -15,15 +15,33 @@ setup()
 	PLACE=$PWD STATUS=0
 	JOB="t$$-$BATS_TEST_NUMBER"
 }
+teardown()
+{
+	[ -z "${OUTER:-}" ] || t kill-server || :
+	xos_teardown
+}
 listens() { perl -MIO::Socket::INET -e "exit !IO::Socket::INET->new(PeerAddr => '127.0.0.1', PeerPort => $1)"; }
 more_than() { [ "$(lines_of log)" -gt $(($1 + 2)) ] || job_ended; }
 
-@test "tmux with bash and vim: the screen is the same, and typing goes on" {
+# whose [user]: the job
+whose()
+{
+	if [ "${1:-}" = user ]; then
+		ordinary
+		STATUS=0
+	fi
+	unset TMUX STY
+	export TERM=xterm SHELL=/bin/bash HOME=$PWD
+}
+
+# ---- terminals inside the job ----
+
+tmux_session()
+{
 	need_command tmux vim.tiny
-	t() { clean tmux -N -S "$PWD/sock" "$@"; }
+	whose "$@"
+	t() { as tmux -N -S "$PLACE/sock" "$@"; }
 	shows() { t capture-pane -p -t "$1" | grep -q "$2"; }
-	unset TMUX
-	export TERM=xterm
 	printf 'set -g exit-empty off\nset -g default-terminal screen\n' >tmux.conf
 	as xcgexec -d -j "$JOB" -o out -e err -- tmux -S "$PWD/sock" -f "$PWD/tmux.conf" -D >/dev/null
 	wait_until t list-commands >/dev/null
@@ -56,17 +74,54 @@ more_than() { [ "$(lines_of log)" -gt $(($1 + 2)) ] || job_ended; }
 	as xcgkill -q "$JOB"
 }
 
-@test "an sshd session: the client inside the job goes on" {
-	need_command sshd ssh perl
-	local port
-	port=$(free_port)
+@test "tmux with bash and vim: the screen is the same, and typing goes on" { tmux_session; }
+@test "the same as an ordinary user" { tmux_session user; }
+
+screen_session()
+{
+	need_command screen vim.tiny
+	whose "$@"
+	export SCREENDIR=$PLACE/dir
+	as mkdir -m 700 "$SCREENDIR"
+	s() { as env SCREENDIR="$SCREENDIR" screen -S work "$@"; }
+	hard() { rm -f "$1" && s -X hardcopy "$PLACE/$1" && wait_until test -s "$1"; }
+	shows() { hard now && grep -q "$1" now; }
+	as env SCREENDIR="$SCREENDIR" xcgexec -d -j "$JOB" -o out -e err -- screen -D -m -S work -c /dev/null bash --norc >/dev/null
+	wait_until s -Q select . >/dev/null
+	s -X stuff 'PS1="now> "; x=kept; vim.tiny -u NONE text\n'
+	wait_until shows '"text"'
+	s -X stuff 'ione line\nand half a li'
+	wait_until shows 'half a li'
+	for ((i = 0; i < ROUNDS; i++)); do
+		hard before
+		checkpoint_kill
+		restart
+		hard after
+		cmp before after
+	done
+	s -X stuff 'ne\033:wq\n'
+	wait_until test -s text
+	[ "$(cat text)" = "$(printf 'one line\nand half a line')" ]
+	s -X stuff 'echo \$x >said; exit\n'
+	wait_until test -s said
+	[ "$(cat said)" = kept ]
+	finish 0
+}
+
+@test "screen with bash and vim" { screen_session; }
+@test "screen with bash and vim of an ordinary user" { XOS_TEST_UID=65534 screen_session user; } # screen wants an entry in passwd
+
+# sshd_here: its settings and keys; $SSH is the client with what it needs
+sshd_here()
+{
+	PORT=$(free_port)
 	mkdir -p /run/sshd
 	ssh-keygen -q -t ed25519 -N '' -f host >/dev/null
 	ssh-keygen -q -t ed25519 -N '' -f user >/dev/null
 	cp user.pub keys
 	chmod 600 keys
 	cat >sshd.conf <<-END
-		Port $port
+		Port $PORT
 		ListenAddress 127.0.0.1
 		HostKey $PWD/host
 		AuthorizedKeysFile $PWD/keys
@@ -75,18 +130,25 @@ more_than() { [ "$(lines_of log)" -gt $(($1 + 2)) ] || job_ended; }
 		UsePAM no
 		PermitRootLogin yes
 	END
+	SSH="ssh -p $PORT -i $PWD/user -o StrictHostKeyChecking=no -o UserKnownHostsFile=$PWD/known -o LogLevel=ERROR"
+}
+
+# sshd_session OPTION BEFORE: of ssh, and what the login does first
+sshd_session()
+{
+	need_command sshd ssh perl
+	sshd_here
 	cat >job.sh <<-END
 		$(command -v sshd) -D -f $PWD/sshd.conf -E $PWD/sshd.log &
 		server=\$!
-		until perl -MIO::Socket::INET -e 'exit !IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $port)'; do sleep 0.1; done
-		perl -e '\$| = 1; for (my \$i = 1; !-e "stop"; \$i++) { print "\$i\\n"; my \$l = <STDIN>; \$l == \$i or die "got \$l for \$i"; }' <back |
-			ssh -p $port -i $PWD/user -o StrictHostKeyChecking=no -o UserKnownHostsFile=$PWD/known -o LogLevel=ERROR root@127.0.0.1 \
-				'cd $PWD && exec perl echo.pl' >back
+		until perl -MIO::Socket::INET -e 'exit !IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $PORT)'; do sleep 0.1; done
+		perl -e '\$| = 1; until (<STDIN> =~ /ready/) {} for (my \$i = 1; !-e "stop"; \$i++) { print "\$i\\n"; my \$l = <STDIN>; \$l == \$i or die "got \$l for \$i"; } print "end\\n"' <back |
+			$SSH $1 root@127.0.0.1 'cd $PWD && $2 exec perl echo.pl' >back
 		status=\$?
 		kill \$server
 		exit \$status
 	END
-	echo '$| = 1; while (<STDIN>) { print; open(L, ">>", "log"); print L $_; close L }' >echo.pl
+	echo '$| = 1; print "ready\n"; while (($_ = <STDIN>) ne "end\n") { print; open(L, ">>", "log"); print L $_; close L }' >echo.pl
 	mkfifo back
 	as xcgexec -d -j "$JOB" -o out -e err -- bash job.sh >/dev/null
 	wait_until more_than 0
@@ -100,6 +162,9 @@ more_than() { [ "$(lines_of log)" -gt $(($1 + 2)) ] || job_ended; }
 	finish 0
 	[ "$(cat log)" = "$(seq "$(lines_of log)")" ]
 }
+
+@test "an sshd session: the client inside the job goes on" { sshd_session '' ''; }
+@test "an sshd session with a terminal" { sshd_session -tt 'tty >tty && stty raw -echo &&'; grep -q /dev/pts tty; }
 
 @test "git clone over a git daemon on this machine" {
 	need_command git perl
@@ -248,30 +313,146 @@ more_than() { [ "$(lines_of log)" -gt $(($1 + 2)) ] || job_ended; }
 	as xcgkill -q "$JOB"
 }
 
-@test "bash on somebody's terminal comes back on another terminal, of another size: xrestart -t" {
+# ---- somebody else's terminal ----
+
+# The windows of a tmux that is not in the job are the terminals. `first COMMAND` runs it as a job in the first one.
+outer()
+{
 	need_command tmux
-	t() { clean tmux -S "$PWD/sock" "$@"; }
-	shows() { t capture-pane -p -t "$1" | grep -q "$2"; }
-	unset TMUX
-	export TERM=xterm
-	printf 'set -g exit-empty off\nset -g default-terminal screen\nset -g remain-on-exit on\n' >tmux.conf
-	t -f "$PWD/tmux.conf" new-session -d -s one -x 80 -y 24 "xcgexec -j $JOB -- bash --norc"
-	t send-keys -t one 'PS1="now> "; x=kept' Enter
-	wait_until shows one '^now>$'
-	for ((i = 0; i < ROUNDS; i++)); do
-		as xcheckpoint -k -q "$JOB" || { t kill-server; return 1; }
-		t new-session -d -s "again$i" -x $((90 + i)) -y 30 "xrestart -t -q $JOB"
-		wait_until is_running
-		t send-keys -t "again$i" "echo \$x-$i \$(stty size)" Enter
-		wait_until shows "again$i" "^kept-$i 30 $((90 + i))\$" || { t capture-pane -p -t "again$i" >&2; t kill-server; return 1; }
-		t send-keys -t "again$i" 'sleep 1000' Enter
-		sleep 0.2
-		t send-keys -t "again$i" C-c
-		wait_until shows "again$i" '^now>$' || { t capture-pane -p -t "again$i" >&2; t kill-server; return 1; }
-	done
-	t send-keys -t "again$((i - 1))" 'exit 7' Enter
-	wait_until job_ended
-	t kill-server
-	[ "$(as xps -a -n -j "$JOB" -o EXIT | tr -d ' ')" = 7 ]
+	as sh -c "printf 'set -g exit-empty off\\nset -g default-terminal screen\\nset -g remain-on-exit on\\n' >tmux.conf; seq 200 >numbers"
+	OUTER=$PLACE/outer VIA=
 }
+t() { as tmux -S "$OUTER" -f "$PLACE/tmux.conf" "$@"; }
+shows() { t capture-pane -p -t "$1" | grep -q -- "$2"; }
+window() { rm -f ended; W=$1; t new-session -d -s "$W" -x "$2" -y 24 "$VIA$3; echo \$? >ended"; }
+first() { window w 80 "xcgexec -j $JOB -- $*" && wait_until is_running; }
 is_running() { [ "$(job_state)" = running ]; }
+# painted PATTERN: the newest terminal shows it
+painted() { wait_until shows "$W" "$1" || { t capture-pane -p -t "$W" >&2; return 1; }; }
+has_ended() { [ "$(cat ended)" = "$1" ]; }
+# moves COMMAND: the job goes to a new terminal, again and again, of the same and of another size; then COMMAND ROUND COLUMNS must succeed
+moves()
+{
+	for ((i = 0; i < ROUNDS + 1; i++)); do
+		as xcheckpoint -k -q "$JOB" || return 1
+		wait_until has_ended 75
+		t kill-session -t "$W"
+		window "w$i" $((80 + i % 4)) "xrestart -t -q $JOB"
+		"$1" "$i" $((80 + i % 4)) || { tell "round $i"; t capture-pane -p -t "$W" >&2; return 1; }
+	done
+}
+keys() { t send-keys -t "$W" "$@"; }
+ends() { wait_until has_ended "$1" && [ "$(as xps -a -n -j "$JOB" -o EXIT | tr -d ' ')" = "$1" ]; }
+
+less_moves() { need_command less; first less numbers; painted '^22$'; keys 30g; painted '^52$'; sees() { painted '^52$'; }; moves sees; keys q; ends 0; }
+top_moves() { need_command top; first top; painted 'PID USER'; sees() { painted 'PID USER'; }; moves sees; keys q; ends 0; }
+nano_moves()
+{
+	need_command nano
+	first nano -I text
+	painted 'Write Out'
+	keys 'half a li'
+	painted 'half a li'
+	sees() { painted 'half a li' && painted 'Write Out'; }
+	moves sees
+	keys ne C-s C-x
+	ends 0
+	[ "$(cat text)" = "half a line" ]
+}
+vim_moves()
+{
+	need_command vim.tiny
+	first vim.tiny -u NONE text
+	painted '^~$'
+	keys 'ihalf a li'
+	painted 'half a li'
+	sees() { painted 'half a li' && painted '^~$'; }
+	moves sees
+	keys ne Escape ':wq' Enter
+	ends 0
+	[ "$(cat text)" = "half a line" ]
+}
+mc_moves()
+{
+	need_command mc
+	first mc --nomouse
+	painted '10Quit'
+	sees() { painted '10Quit' && painted numbers; }
+	moves sees
+	keys F10
+	ends 0
+}
+
+@test "less on a terminal, back on others" { whose; outer; less_moves; }
+@test "top on a terminal, back on others" { whose; outer; top_moves; }
+@test "nano on a terminal, back on others" { whose; outer; nano_moves; }
+@test "vim on a terminal, back on others" { whose; outer; vim_moves; }
+@test "mc on a terminal, back on others" { whose; outer; mc_moves; }
+@test "less of an ordinary user on a terminal, back on others" { whose user; outer; less_moves; }
+@test "nano of an ordinary user on a terminal, back on others" { whose user; outer; nano_moves; }
+@test "vim of an ordinary user on a terminal, back on others" { whose user; outer; vim_moves; }
+
+recorded()
+{
+	need_command script
+	whose "$@"
+	outer
+	first "script -q -e -f record -c 'bash --norc'"
+	keys 'PS1="now> "; x=kept' Enter
+	painted '^now>$'
+	says() { keys "echo \$x-$1 \$(stty size)" Enter && painted "^kept-$1 24 $2\$"; }
+	moves says
+	keys 'exit 7' Enter
+	ends 7
+	for ((i = 0; i < ROUNDS + 1; i++)); do
+		grep -q "kept-$i 24 $((80 + i % 4))" record || { tell "round $i is not in the record"; return 1; }
+	done
+	grep -q '^Script done' record
+}
+
+@test "script records a session that goes from terminal to terminal" { recorded; }
+@test "script records the same of an ordinary user" { recorded user; }
+
+@test "a job in an ssh -t login goes on in the next login" {
+	need_command sshd ssh perl vim.tiny
+	whose
+	outer
+	sshd_here
+	background "$(command -v sshd)" -D -f "$PWD/sshd.conf" -E "$PWD/sshd.log"
+	export PORT
+	wait_until answers
+	echo "exec $SSH -t root@127.0.0.1 \"cd $PWD && exec env XOS_STATE_DIR=$XOS_STATE_DIR XOS_PAM_CONF=$XOS_PAM_CONF $XOS_BUILD/bin/\$*\"" >login
+	VIA="sh login "
+	first "bash --norc"
+	keys 'PS1="now> "; x=kept; vim.tiny -u NONE text' Enter
+	painted '^~$'
+	keys 'ihalf a li'
+	painted 'half a li'
+	sees() { painted 'half a li' && painted '^~$'; }
+	moves sees
+	keys ne Escape ':wq' Enter
+	wait_until test -s text
+	[ "$(cat text)" = "half a line" ]
+	keys "echo \$x \$(stty size)" Enter
+	painted "^kept 24 $((80 + (i - 1) % 4))\$"
+	keys 'exit 7' Enter
+	ends 7
+}
+
+@test "bash on a terminal, back on others: it has the foreground" {
+	whose
+	outer
+	first bash --norc
+	keys 'PS1="now> "; x=kept' Enter
+	painted '^now>$'
+	says()
+	{
+		keys "echo \$x-$1 \$(stty size)" Enter && painted "^kept-$1 24 $2\$" && keys 'clear; sleep 1000' Enter || return 1
+		sleep 0.5
+		keys C-c
+		painted '^now>$'
+	}
+	moves says
+	keys 'exit 7' Enter
+	ends 7
+}
