@@ -21,7 +21,17 @@ setup_file()
 	clean xcheckpoint -q -k -o image.tar "bad$$"
 	clean xcgkill -q "bad$$" 2>/dev/null || :
 	forge image.tar >members
+	# Another one, with namespaces of all kinds; its main process waits for the first one in the PID namespace.
+	clean xcgexec -d -q -j "badns$$" -o ns.out -e ns.err -- unshare -UrpmnuiCf --mount-proc sh -c "$in_namespaces" "$PWD"
+	wait_until [ -e ns.ready ] && clean xcheckpoint -q -k -o ns.tar "badns$$" || echo "# no image with namespaces: $(cat ns.err)" >&2
+	clean xcgkill -q "badns$$" 2>/dev/null || :
 }
+
+in_namespaces='
+	mount -t tmpfs -o size=1m stuff /mnt; echo content >/mnt/file
+	ip link add va type veth peer name vb; ip link set lo up
+	touch "$0/ns.ready"
+	exec sleep 1000'
 
 setup()
 {
@@ -250,4 +260,113 @@ lie()
 	lie "nice" "$t" 's/ NICE="0"/ NICE="-99"/'
 	lie "uid" "$t" 's/(TYPE="creds" UID=)"0"/\1"4294967295"/'
 	lie "groups" "$t" 's/ GROUPS="[^"]*"/ GROUPS="1 x"/'
+}
+
+# with_namespaces: the tests below are about that image
+with_namespaces()
+{
+	IMAGE=$BATS_FILE_TMPDIR/ns.tar
+	[ -e "$IMAGE" ] || skip "no namespaces here: $(cat "$BATS_FILE_TMPDIR/ns.err")"
+	SH=$(forge "$IMAGE" global | sed -n 's/.* PID="\([0-9]*\)".*MAIN.*/\1/p')
+	CHILD=$(forge "$IMAGE" global | sed -n 's/.* PID="\([0-9]*\)" PPID="'"$SH"'".*/\1/p' | head -n 1)
+}
+
+@test "the image with namespaces is good" {
+	with_namespaces
+	clean xrestart -c -q -i "$IMAGE" "$JOB"
+	clean xrestart -d -q -i "$IMAGE" "$JOB"
+	[ -d "/proc/$SH" ] && [ "$(readlink "/proc/$CHILD/ns/net")" != "$(readlink /proc/self/ns/net)" ]
+	[ "$(cat "/proc/$CHILD/root/mnt/file")" = content ]
+}
+
+@test "namespaces: who owns them, who is in them" {
+	with_namespaces
+	local t=task_$CHILD
+	lie "an owner that is not there" namespaces 's/(KIND="uts") USER="1"/\1 USER="77"/'
+	lie "an owner that comes later" namespaces 's/(ID="1" KIND="user")/\1 USER="2"/'
+	lie "owned by itself" namespaces 's/(ID="1" KIND="user")/\1 USER="1"/'
+	lie "an owner that is no user namespace" namespaces 's/(KIND="uts") USER="1"/\1 USER="2"/'
+	lie "one ID twice" namespaces 's/ID="2" KIND/ID="1" KIND/'
+	lie "a negative ID" namespaces 's/ID="1" KIND/ID="-1" KIND/'
+	lie "a huge ID" namespaces 's/ID="1" KIND/ID="99999999999999999999" KIND/'
+	lie "unknown kind" namespaces 's/KIND="uts"/KIND="stu"/'
+	lie "unknown record" namespaces '1s/$/\nTYPE="wormhole" NS="1"/'
+	lie "ids mapped twice" namespaces 's/UID_MAP="[^"]*"/UID_MAP="0 0 10\\00125 100 10\\0012"/'
+	lie "more ids than there are" namespaces 's/GID_MAP="[^"]*"/GID_MAP="1 0 4294967295\\0012"/'
+	lie "negative ids" namespaces 's/GID_MAP="[^"]*"/GID_MAP="0 -1 1\\0012"/'
+	lie "a map without an end" namespaces 's/UID_MAP="[^"]*"/UID_MAP="0 0 1"/'
+	lie "a limit of elsewhere" namespaces 's#user/max_ipc_namespaces#kernel/core_pattern#'
+	lie "a name too long" namespaces 's/HOSTNAME="[^"]*"/HOSTNAME="0123456789012345678901234567890123456789012345678901234567890123456789"/'
+	lie "a group of the job that is not there" namespaces 's/KIND="cgroup"/& ROOTS="5"/'
+	lie "in none that is there" "$t" 's/(TYPE="namespaces".*) UTS="[0-9]*"/\1 UTS="99"/'
+	lie "in one of another kind" "$t" 's/(TYPE="namespaces".*) UTS="[0-9]*"/\1 UTS="1"/'
+	lie "twice" "$t" 's/^TYPE="namespaces".*/&\n&/'
+	lie "not as deep as its PID namespace" global 's/ NSPID="1"//'
+	lie "nobody begins the PID namespace" "$t" 's/ NSPID="1"/ NSPID="2"/'
+	forge "$IMAGE" forged.tar -d namespaces
+	is_refused forged.tar "without namespaces" 6
+	: >nothing
+	forge "$IMAGE" forged.tar -t namespaces nothing
+	is_refused forged.tar "no namespaces" 6
+	forge "$IMAGE" forged.tar -r namespaces nothing
+	is_refused forged.tar "namespaces raw" 6
+}
+
+@test "mounts" {
+	with_namespaces
+	lie "of nobody" namespaces 's/MEMBER="[0-9]*"/MEMBER="4000000"/'
+	lie "a relative point" namespaces 's#POINT="/mnt"#POINT="mnt"#'
+	lie "a point with .." namespaces 's#POINT="/mnt"#POINT="/mnt/../etc"#'
+	lie "on itself" namespaces 's#PARENT="[0-9]*" POINT="/mnt"#PARENT="8000" POINT="/mnt"#'
+	lie "no root" namespaces 's#PARENT="0" POINT="/"#PARENT="0" POINT="/mnt"#'
+	lie "a relative source" namespaces 's#SOURCE="/"#SOURCE="."#'
+	lie "a source that is not there" namespaces 's#SOURCE="/"#SOURCE="/no/such/place"#' 7
+	lie "unknown options" namespaces 's#(POINT="/mnt" OPTIONS=)"[^"]*"#\1"suid"#'
+	lie "a file system that is none of its own" namespaces 's/FSTYPE="tmpfs" DEVNAME="stuff" SUPER/FSTYPE="ext4" DEVNAME="stuff" SUPER/'
+	lie "content that is not there" namespaces 's/CONTENT="mount_[^"]*"/CONTENT="mount_none"/'
+	lie "content that is a text" namespaces 's/CONTENT="mount_[^"]*"/CONTENT="global"/'
+	lie "an option that no tmpfs has" namespaces 's/(DEVNAME="stuff" SUPER=)"/\1"colour=red,/' 1
+	head -c 20000 /dev/urandom >noise
+	forge "$IMAGE" forged.tar -r "$(forge "$IMAGE" namespaces | sed -n 's/.*CONTENT="\(mount_[^"]*\)".*/\1/p' | head -n 1)" noise
+	is_refused forged.tar "noise in a file system" 6
+	mkdir -p out/in && echo evil >out/evil && tar cf out.tar -C out/in -P ../evil
+	forge "$IMAGE" forged.tar -r "$(forge "$IMAGE" namespaces | sed -n 's/.*CONTENT="\(mount_[^"]*\)".*/\1/p' | head -n 1)" out.tar
+	is_refused forged.tar "a file outside of its file system" 6
+}
+
+@test "links" {
+	with_namespaces
+	lie "one number twice" namespaces 's/^TYPE="link" .* NAME="va".*/&\n&/'
+	lie "one name twice" namespaces 's/NAME="va"/NAME="vb"/'
+	lie "a name too long" namespaces 's/NAME="va"/NAME="0123456789abcdef"/'
+	lie "a name with a slash" namespaces 's#NAME="va"#NAME="v/a"#'
+	lie "number 0" namespaces 's/INDEX="[0-9]*" NAME="va"/INDEX="0" NAME="va"/'
+	lie "unknown kind" namespaces 's/NAME="va" KIND="veth"/NAME="va" KIND="moebius"/'
+	lie "one end only" namespaces '/^TYPE="link" .* NAME="vb"/d'
+	lie "its own other end" namespaces 's/INDEX="([0-9]*)" (NAME="va".*) PEER="[0-9]*"/INDEX="\1" \2 PEER="\1"/'
+	lie "an end in a namespace that is not there" namespaces 's/(NAME="va".*) PEER="([0-9]*)"/\1 PEER="\2" PEER_NS="99"/'
+	lie "an end with us that does not say so" namespaces 's/(NAME="va".*) PEER="([0-9]*)"/\1 PEER="\2" PEER_NS="0"/'
+	lie "an interface of ours" namespaces 's/(NAME="lo" KIND="loopback")/\1 PEER="1" PEER_NS="0"/'
+	lie "a path with .." namespaces '0,/TYPE="netconf"/s#(TYPE="netconf" NS="[0-9]*" PATH=")[^"]*"#\1ipv4/../../kernel/core_pattern"#'
+	lie "an address that is none" namespaces '0,/TYPE="addr"/s#ADDRESS="[^"]*"#ADDRESS="1.2.3"#'
+	lie "a setting of nothing" namespaces '0,/TYPE="netconf"/s#(TYPE="netconf" NS="[0-9]*" PATH=")[^"]*"#\1ipv4/nothing"#; s/ ASNEW="1"//' 7
+	[ ! -e /sys/class/net/va ] && [ ! -e /sys/class/net/vb ]
+}
+
+@test "limits on namespaces, mounts, links" {
+	with_namespaces
+	awk 'BEGIN { for (i = 1; i < 5000; i++) print "TYPE=\"ns\" ID=\"" i "\" KIND=\"ipc\"" }' >many
+	forge "$IMAGE" forged.tar -t namespaces many
+	is_refused forged.tar "5000 namespaces" 6
+	yes 'TYPE="ns" ID="1" KIND="ipc"' | head -n 2000000 >many
+	forge "$IMAGE" forged.tar -t namespaces many
+	is_refused forged.tar "two million records" 6
+	awk 'BEGIN { print "TYPE=\"ns\" ID=\"1\" KIND=\"net\""
+		for (i = 2; i < 70000; i++) print "TYPE=\"link\" NS=\"1\" INDEX=\"" i "\" NAME=\"x" i "\" KIND=\"ifb\" HWTYPE=\"1\" FLAGS=\"0x0\"" }' >many
+	forge "$IMAGE" forged.tar -t namespaces many
+	is_refused forged.tar "70,000 links" 6
+	awk -v pid="$CHILD" 'BEGIN { print "TYPE=\"ns\" ID=\"1\" KIND=\"mnt\" MEMBER=\"" pid "\""
+		for (i = 1; i < 9000; i++) print "TYPE=\"mount\" NS=\"1\" ID=\"" i "\" PARENT=\"" i - 1 "\" POINT=\"/\" OPTIONS=\"rw\" SOURCE=\"/\" ROOT=\"/\" FSTYPE=\"x\" DEVNAME=\"x\"" }' >many
+	forge "$IMAGE" forged.tar -t namespaces many
+	is_refused forged.tar "9000 mounts" 6
 }
