@@ -61,13 +61,14 @@ CRON_PID_FILE=
 @test "ordinary user: Open MPI, four ranks over shared memory, then over TCP" {
 	need_command mpirun mpicc
 	ordinary
+	# Session directories of its own: in /tmp those of other runs of this user come and go.
 	progress() { size_of out; }
 	results() { cat out; }
 	mpicc -O2 -o "$XOS_USER_DIR/stencil" "$BATS_TEST_DIRNAME/stencil.c"
-	survive mpirun --oversubscribe -np 4 "$XOS_USER_DIR/stencil" $((15000 * LENGTH))
+	survive mpirun --mca orte_tmpdir_base "$XOS_USER_DIR" --oversubscribe -np 4 "$XOS_USER_DIR/stencil" $((15000 * LENGTH))
 	PLACE=$PLACE/tcp
 	run_as_user mkdir "$PLACE"
-	survive mpirun --mca btl tcp,self --mca btl_tcp_if_include lo --oversubscribe -np 4 "$XOS_USER_DIR/stencil" $((10000 * LENGTH))
+	survive mpirun --mca orte_tmpdir_base "$XOS_USER_DIR" --mca btl tcp,self --mca btl_tcp_if_include lo --oversubscribe -np 4 "$XOS_USER_DIR/stencil" $((10000 * LENGTH))
 }
 
 @test "ordinary user: Go, goroutines, timers, an HTTP server and its clients in one program" {
