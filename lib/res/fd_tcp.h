@@ -2,6 +2,7 @@
  *   inet_diag.c       what the kernel tells of all sockets
  *   tcp_tables.c      of each network namespace
  *   fd_tcp.c          check and dump
+ *   tcp_map.c         mappings of sockets
  *   tcp_flow.c        what is on its way
  *   tcp_repair.c      what only TCP_REPAIR shows: unsent data, sequence numbers
  *   tcp_lock.c        packets held while a connection to outside has no socket
@@ -61,6 +62,11 @@ int tcp_unsent(const struct dfile *f, int state);
 int tcp_waiting(const struct dfile *f);          /* bytes that can be received */
 /* Room for so many more at a receiver that has set no size itself. */
 void tcp_widen(const struct dfile *f, int more);
+
+/* ---- tcp_map.c ---- */
+
+/* A mapping of a socket: its description's id, and whether it can be made again (else the reason is on the list). */
+bool tcp_vma(struct dump *d, struct dproc *p, const struct proc_map *m, uint32_t *id);
 
 /* ---- tcp_lock.c ---- */
 

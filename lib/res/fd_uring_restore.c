@@ -239,14 +239,6 @@ static int buffers(struct restore *r, struct rproc *p, int fd, struct rfile *f, 
 	return 0;
 }
 
-static int fd_of(const struct rproc *p, uint32_t file)
-{
-	for (size_t k = 0; k < p->nfds; k++)
-		if (p->fds[k].file == file)
-			return p->fds[k].fd;
-	return -1;
-}
-
 /* The kernel maps a ring where it likes and moves it nowhere. So all that is free is taken for a moment, and only the place
  * where the ring was is left. Fills or frees all gaps between the mappings in m. */
 static int gaps(struct rproc *p, const struct proc_maps *m, bool fill_them, struct err *e)
@@ -274,7 +266,7 @@ static int gaps(struct rproc *p, const struct proc_maps *m, bool fill_them, stru
 
 static int map_one(struct restore *r, struct rproc *p, const struct rvma *v, struct err *e)
 {
-	int fd = r->files[v->obj - 1].ops == &fd_uring_ops ? fd_of(p, v->obj) : -1;
+	int fd = r->files[v->obj - 1].ops == &fd_uring_ops ? rproc_fd(p, v->obj) : -1;
 	uint64_t len = v->end - v->start;
 	long at;
 

@@ -203,6 +203,14 @@ int files_open_all(struct restore *r, struct err *e)
 
 static int cmp_int(const void *a, const void *b) { return *(const int *)a - *(const int *)b; }
 
+int rproc_fd(const struct rproc *p, uint32_t file)
+{
+	for (size_t k = 0; k < p->nfds; k++)
+		if (p->fds[k].file == file)
+			return p->fds[k].fd;
+	return -1;
+}
+
 /* A source number that some other file wants as its place in p is copied out of the way first. */
 static int save_sources(struct restore *r, struct rproc *p, int *src, struct err *e)
 {

@@ -3,12 +3,13 @@
  * Records in task_PID:
  *   TYPE="mm" START_CODE= END_CODE= START_DATA= END_DATA= START_BRK= BRK= START_STACK= ARG_START= ARG_END= ENV_START=
  *             ENV_END= AUXV=hex EXE=id (of member `maps`) DUMPABLE is prctl's
- *   TYPE="vma" START= END= PROT="rwx" KIND="anon|file|shm|sysv|uring|aio|vdso|vvar" [SHARED="1"] [OBJ=id OFFSET=] [RDONLY="1"] [FLAGS=" a b "] [NAME=]
+ *   TYPE="vma" START= END= PROT="rwx" KIND="anon|file|shm|sysv|uring|aio|socket|vdso|vvar" [SHARED="1"] [OBJ=id OFFSET=] [RDONLY="1"] [FLAGS=" a b "] [NAME=]
  *             [HUGE=kB]
  *   TYPE="pages|cow|guard" RUNS="address+pages,..." */
 #include "res/mm.h"
 #include "common/cleanup.h"
 #include "image/image.h"
+#include "res/fd_tcp.h"
 #include "res/fd_uring.h"
 #include "res/mm_flags.h"
 #include "res/sysv.h"
@@ -44,6 +45,8 @@ static enum vma_kind kind_of(const struct proc_map *m)
 		return VMA_URING;
 	if (m->shared && starts(m->path, "/[aio]"))
 		return VMA_AIO;
+	if (starts(m->path, "socket:"))
+		return VMA_SOCKET;
 	if (!m->inode)
 		return VMA_ANON;
 	if (m->deleted && !m->shared && starts(m->path, "/anon_hugepage"))
@@ -67,11 +70,11 @@ static bool vma_unsupported(struct dump *d, struct dproc *p, const struct proc_m
 {
 	char what[PATH_MAX + 64];
 
-	if (k == VMA_VDSO || k == VMA_VVAR || k == VMA_URING || k == VMA_AIO || k == VMA_SKIP)
+	if (k == VMA_VDSO || k == VMA_VVAR || vma_is_late(k) || k == VMA_SKIP)
 		return false;
 	if (starts(m->path, "/secretmem")) {
 		vma_refuse(d, p, m, "secret memory (memfd_secret) is not supported");
-	} else if (starts(m->path, "anon_inode:") || starts(m->path, "socket:")) {
+	} else if (starts(m->path, "anon_inode:")) {
 		snprintf(what, sizeof what, "mapping of %s is not supported", m->path);
 		vma_refuse(d, p, m, what);
 	} else if (proc_map_flag(m, "um") || proc_map_flag(m, "uw") || proc_map_flag(m, "ui")) {
@@ -110,6 +113,8 @@ int mm_classify(struct dump *d, struct dproc *p, struct err *e)
 			continue;
 		if (v->kind == VMA_URING && !uring_vma(d, p, m, &v->obj))
 			continue;
+		if (v->kind == VMA_SOCKET && !tcp_vma(d, p, m, &v->obj))
+			continue;
 		if ((v->kind == VMA_FILE && mfile_get(d, p, m, &v->obj, e)) ||
 		    (v->kind == VMA_SHM && shm_get(d, p, m, &v->obj, e)))
 			return err_prefix(e, "memory %llx-%llx", (unsigned long long)m->start, (unsigned long long)m->end);
@@ -120,7 +125,7 @@ int mm_classify(struct dump *d, struct dproc *p, struct err *e)
 
 static void vma_record(struct buf *b, const struct dvma *v)
 {
-	static const char *const kinds[] = { "", "anon", "file", "shm", "vdso", "vvar", "sysv", "uring", "aio" };
+	static const char *const kinds[] = { "", "anon", "file", "shm", "vdso", "vvar", "sysv", "uring", "aio", "socket" };
 	const struct proc_map *m = v->m;
 	char prot[4] = { m->r ? 'r' : '-', m->w ? 'w' : '-', m->x ? 'x' : '-', 0 }, flags[256] = "";
 

@@ -7,7 +7,10 @@
 
 enum { MM_PAGE = 4096, MM_MAX_RUNS = 1 << 26 };
 
-enum vma_kind { VMA_ANON = 1, VMA_FILE, VMA_SHM, VMA_VDSO, VMA_VVAR, VMA_SYSV, VMA_URING, VMA_AIO, VMA_SKIP };
+enum vma_kind { VMA_ANON = 1, VMA_FILE, VMA_SHM, VMA_VDSO, VMA_VVAR, VMA_SYSV, VMA_URING, VMA_AIO, VMA_SOCKET, VMA_SKIP };
+
+/* Their places are kept while memory is filled; who made them, lib/res/NAME.c, makes them again afterwards. */
+static inline bool vma_is_late(enum vma_kind k) { return k == VMA_URING || k == VMA_AIO || k == VMA_SOCKET; }
 
 struct mm_run { uint64_t start, n; };            /* address, pages */
 struct mm_runs { struct mm_run *v; size_t n, cap; uint64_t pages; };

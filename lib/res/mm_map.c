@@ -267,7 +267,7 @@ static int map_all(struct restore *r, struct rproc *p, struct err *e)
 			continue;
 		if (v->kind == VMA_SHM)
 			map_shared(r, p, v);
-		else if (v->kind == VMA_URING || v->kind == VMA_AIO) /* the place is kept until it is made */
+		else if (vma_is_late(v->kind)) /* the place is kept until it is made */
 			call(p, "mmap", SYS_mmap, v->start, v->end - v->start, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE |
 			     MAP_FIXED_NOREPLACE, UINT64_MAX, 0);
 		else
@@ -350,7 +350,7 @@ int mm_finish(struct restore *r, struct rproc *p, struct err *e)
 	struct rmm *mm = p->mm;
 
 	for (size_t i = 0; i < mm->n; i++)
-		if (mm->v[i].kind != VMA_VDSO && mm->v[i].kind != VMA_VVAR && mm->v[i].kind != VMA_URING && mm->v[i].kind != VMA_AIO &&
+		if (mm->v[i].kind != VMA_VDSO && mm->v[i].kind != VMA_VVAR && !vma_is_late(mm->v[i].kind) &&
 		    finish_vma(p, &mm->v[i], e))
 			return -1;
 	for (size_t i = 0; i < mm->guard.n; i++) {

@@ -13,7 +13,7 @@ static int parse_kind(const struct rec *rec, enum vma_kind *k, struct err *e)
 {
 	static const struct { const char *s; enum vma_kind k; } t[] = {
 		{ "anon", VMA_ANON }, { "file", VMA_FILE }, { "shm", VMA_SHM }, { "vdso", VMA_VDSO }, { "vvar", VMA_VVAR },
-		{ "sysv", VMA_SYSV }, { "uring", VMA_URING }, { "aio", VMA_AIO },
+		{ "sysv", VMA_SYSV }, { "uring", VMA_URING }, { "aio", VMA_AIO }, { "socket", VMA_SOCKET },
 	};
 	const char *s;
 
@@ -96,6 +96,8 @@ static int parse_vma(struct restore *r, const struct rec *rec, const struct rvma
 	}
 	if (v->kind == VMA_URING)
 		return obj && obj <= r->nfiles && shared ? 0 : err_set(e, EX_BAD_IMAGE, "line %zu: memory of an unknown ring", rec->line);
+	if (v->kind == VMA_SOCKET)
+		return obj && obj <= r->nfiles && shared ? 0 : err_set(e, EX_BAD_IMAGE, "line %zu: memory of an unknown socket", rec->line);
 	max = v->kind == VMA_FILE ? r->nmfiles : v->kind == VMA_SHM ? r->nshm : 0;
 	if (obj > max || (max && !obj) || (v->kind == VMA_SHM && v->offset + (v->end - v->start) > r->shm[obj - 1].size))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: memory of an unknown file", rec->line);

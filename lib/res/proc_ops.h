@@ -43,6 +43,7 @@ extern const struct res_ops res_posix_timer;
 extern const struct res_ops res_itimer;
 extern const struct res_ops res_keyring;      /* keyring.c: session, process and thread keyrings */
 extern const struct res_ops res_uring;        /* fd_uring.c: mapped rings, registered buffers */
+extern const struct res_ops res_tcp_map;      /* tcp_map.c: mapped TCP sockets */
 extern const struct res_ops res_aio;          /* aio.c: contexts of io_setup */
 extern const struct res_ops res_mqueue;       /* fd_mqueue.c: who is to be notified */
 extern const struct res_ops res_pidfd;        /* fd_pidfd.c: processes take their pidfds, when all threads exist */

@@ -240,6 +240,8 @@ struct restore {
 /* The number by which a process knows its own thread, or itself. */
 static inline pid_t thread_own_number(const struct rthread *th) { return th->nnspid ? th->nspid[th->nnspid - 1] : th->tid; }
 struct rproc *restore_find(struct restore *r, pid_t pid);
+/* p's first descriptor of that description; -1: none. */
+int rproc_fd(const struct rproc *p, uint32_t file);
 struct rfile *restore_file(struct restore *r, uint32_t id); /* NULL when there is none */
 /* The first record of that type of a process, from index `from` on, before its thread records. Returns its
  * index, or -1. *out is filled. */

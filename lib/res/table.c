@@ -11,7 +11,7 @@ const struct res_ops *const res_table[] = {
 	&res_comm, &res_sched, &res_seccomp, &res_creds, &res_keyring, &res_prctl, &res_thread,
 	&res_locks, &res_sysv,
 	&res_sigpending, &res_posix_timer, &res_itimer,
-	&res_pidfd, &res_mqueue, &res_uring, &res_aio, &res_ns_enter,
+	&res_pidfd, &res_mqueue, &res_uring, &res_tcp_map, &res_aio, &res_ns_enter,
 	NULL,
 };
 
