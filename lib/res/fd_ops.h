@@ -19,6 +19,7 @@ extern const struct fd_ops fd_mqueue_ops;    /* fd_mqueue.c    TYPE="mqueue" */
 extern const struct fd_ops fd_ptm_ops;       /* fd_tty.c       TYPE="pty_master" */
 extern const struct fd_ops fd_pts_ops;       /* fd_tty.c       TYPE="pty_slave" */
 extern const struct fd_ops fd_unix_ops;      /* fd_unix.c      TYPE="unix" */
+extern const struct fd_ops fd_nsfd_ops;     /* fd_nsfd.c      TYPE="nsfd" */
 extern const struct fd_ops fd_pidfd_ops;    /* fd_pidfd.c     TYPE="pidfd" */
 extern const struct fd_ops fd_tcp_ops;       /* fd_tcp.c       TYPE="tcp" */
 extern const struct fd_ops fd_inet_ops;      /* fd_inet.c      TYPE="inet" */

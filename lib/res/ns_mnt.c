@@ -33,10 +33,20 @@ int ns_mnt_root(const struct dump *d, struct dns *n)
 	return ns_run(&at, &job, NULL, &n->root, NULL) ? -1 : n->root;
 }
 
+/* Nobody can make a file or directory there: what a restart makes of the mounts it could not. */
+static bool nobody_mapped(const struct dproc *p)
+{
+	AUTO_BUF struct buf u = BUF_INIT, g = BUF_INIT;
+
+	return !proc_read(&u, p->pid, "uid_map", 1 << 16) && !proc_read(&g, p->pid, "gid_map", 1 << 16) && (!u.len || !g.len);
+}
+
 static int mnt_check(struct dump *d, struct dns *n, struct err *e)
 {
 	if (!n->p)
 		return refuse(d, NULL, "a mount namespace (%llu) in which no member lives", (unsigned long long)n->ino);
+	if (n->user && n->p->ns[NSK_USER] == n->user && nobody_mapped(n->p))
+		return refuse(d, n->p, "a mount namespace in a user namespace that maps no user or no group");
 	return mntns_check(d, n->p, user_fd(d, n), e);
 }
 

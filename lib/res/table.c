@@ -19,7 +19,7 @@ const struct res_ops *const res_table[] = {
 const struct fd_ops *const fd_table[] = {
 	&fd_memfd_ops, &fd_mqueue_ops, &fd_special_ops, &fd_reg_ops, &fd_pipe_ops, &fd_dev_ops, &fd_ptm_ops, &fd_pts_ops, &fd_unix_ops, &fd_tcp_ops, &fd_inet_ops, &fd_netlink_ops, &fd_packet_ops, &fd_ext_ops,
 	&fd_eventfd_ops, &fd_signalfd_ops, &fd_timerfd_ops, &fd_epoll_ops, &fd_inotify_ops,
-	&fd_pidfd_ops, &fd_uring_ops, &fd_fanotify_ops, &fd_tun_ops,
+	&fd_pidfd_ops, &fd_nsfd_ops, &fd_uring_ops, &fd_fanotify_ops, &fd_tun_ops,
 	&fd_refuse_ops,
 	NULL,
 };
