@@ -44,6 +44,31 @@ int ns_become(uid_t uid, struct err *e)
 	return 0;
 }
 
+/* The first id that the user namespace we are in has, for one that it has not: that could make no file, EOVERFLOW. (uid_t)-1: ours is mapped, or
+ * nobody is. */
+static unsigned mapped(const char *map, const char *overflow, unsigned id)
+{
+	AUTO_FILE FILE *o = fopen(overflow, "re"), *m = fopen(map, "re");
+	unsigned none = 65534, first;
+
+	if (o && fscanf(o, "%u", &none) != 1)
+		none = 65534;
+	return id == none && m && fscanf(m, "%u", &first) == 1 ? first : (unsigned)-1;
+}
+
+/* Root of the machine, or the namespace's owner, may be nobody in it. */
+static int become_somebody(struct err *e)
+{
+	gid_t gid = mapped("/proc/self/gid_map", "/proc/sys/kernel/overflowgid", getegid());
+	uid_t uid = mapped("/proc/self/uid_map", "/proc/sys/kernel/overflowuid", geteuid());
+
+	if ((gid != (gid_t)-1 && setresgid(gid, gid, gid)) || (uid != (uid_t)-1 && setresuid(uid, uid, uid)))
+		return err_sys(e, "cannot act as a user of a user namespace of the job");
+	if (gid != (gid_t)-1 || uid != (uid_t)-1)
+		prctl(PR_SET_DUMPABLE, 1);
+	return 0;
+}
+
 static int enter(const struct ns_place *at, struct err *e)
 {
 	bool in[NSK_COUNT] = { false };
@@ -53,9 +78,12 @@ static int enter(const struct ns_place *at, struct err *e)
 		in[k] = k != NSK_USER && k != NSK_MNT && at->fd[k] >= 0 && !setns(at->fd[k], kinds[k].flag);
 	if (at->fd[NSK_USER] >= 0 && ns_become(at->as, e))
 		return -1;
-	for (int k = 0; k < NSK_COUNT; k++)
+	for (int k = 0; k < NSK_COUNT; k++) {
 		if (at->fd[k] >= 0 && !in[k] && setns(at->fd[k], kinds[k].flag))
 			return err_sys(e, "cannot enter a %s namespace of the job", kinds[k].name);
+		if (k == NSK_USER && at->fd[k] >= 0 && become_somebody(e))
+			return -1;
+	}
 	return 0;
 }
 
