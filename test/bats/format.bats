@@ -102,7 +102,7 @@ time.sleep(1000)'
 	run reader "$DOC" --types "$XOS_STATE_DIR"/checkpoints/*/1.tar
 	for type in proc node task map shm shmruns reg pipe dev eventfd signalfd timerfd epoll inotify memfd pty_master pty_slave \
 		fd lock mm vdso vma pages umask fs sigaction oom_score_adj coredump_filter rlimit posix_timer itimer thread comm sched \
-		creds tid_address robust_list altstack rseq sigpending prctl ipc sysvshm sysvruns sysvsem sysvmsg sysvmessage semundo mqueue pidfd io_uring fanotify keys key group group_setting in_group; do
+		creds tid_address robust_list altstack rseq sigpending prctl ipc sysvshm sysvruns sysvsem sysvmsg sysvmessage semundo mqueue pidfd nsfd io_uring fanotify keys key group group_setting in_group; do
 		[[ $'\n'$output$'\n' == *$'\n'$type$'\n'* ]] || { echo "# no record $type in any image"; return 1; }
 	done
 }

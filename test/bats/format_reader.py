@@ -373,7 +373,7 @@ class Checker:
                 self.say(name, "vma %s is of no segment" % r["START"])
             if r["KIND"] in ("file", "shm") and not 1 <= int(r["OBJ"]) <= len(self.objs("maps" if r["KIND"] == "file" else "shm")):
                 self.say(name, "vma %s is of no object" % r["START"])
-            if not re.fullmatch("[r-][w-][x-]", r["PROT"]) or r["KIND"] not in ("anon", "file", "shm", "sysv", "uring", "aio", "vdso", "vvar"):
+            if not re.fullmatch("[r-][w-][x-]", r["PROT"]) or r["KIND"] not in ("anon", "file", "shm", "sysv", "uring", "aio", "socket", "vdso", "vvar"):
                 self.say(name, "vma %s: PROT or KIND" % r["START"])
             if r["KIND"] in ("anon", "file") and "SHARED" not in r:
                 private.append((start, end))

@@ -18,6 +18,7 @@
 #include <poll.h>
 #include <net/if.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -275,6 +276,34 @@ static void tunnel(void)
 	    i.ifr_name);
 }
 
+/* A namespace that is kept by a descriptor alone. -1: there are none here. */
+static int abandoned_ns(char *link, size_t n)
+{
+	char path[64], c;
+	int ready[2], fd = -1;
+	pid_t pid;
+
+	VICTIM_CHECK(!pipe(ready));
+	pid = fork();
+	if (!pid) {
+		if (!unshare(CLONE_NEWUSER | CLONE_NEWUTS))
+			(void)!write(ready[1], "r", 1);
+		close(ready[1]);
+		for (;;)
+			pause();
+	}
+	close(ready[1]);
+	snprintf(path, sizeof path, "/proc/%d/ns/uts", pid);
+	if (read(ready[0], &c, 1) == 1) {
+		VICTIM_TRY(fd = open(path, O_RDONLY));
+		VICTIM_TRY(readlink(path, link, n - 1));
+	}
+	close(ready[0]);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	return fd;
+}
+
 static void named(void)
 {
 	char name[64], link[64] = "";
@@ -286,9 +315,9 @@ static void named(void)
 	VICTIM_TRY(mq_notify((mqd_t)fd, &(struct sigevent){ .sigev_notify = SIGEV_SIGNAL, .sigev_signo = SIGUSR2 }));
 	due(fd, "POSIX message queue %s (deleted): process %d is to be notified by signal %d (mq_notify), and what that carries is shown nowhere",
 	    name, getpid(), SIGUSR2);
-	VICTIM_TRY(fd = open("/proc/self/ns/uts", O_RDONLY));
-	VICTIM_TRY(readlink("/proc/self/ns/uts", link, sizeof link - 1));
-	due(fd, "namespace descriptor %s is not supported", link);
+	fd = abandoned_ns(link, sizeof link);
+	if (fd >= 0)
+		due(fd, "%s, a namespace that no member of the job is in", link);
 	VICTIM_TRY(fd = open("/proc/self/maps", O_RDONLY));
 	due(fd, "process file /proc/%d/maps is not supported", (int)getpid());
 	device("/dev/kvm", "kvm device /dev/kvm");
