@@ -167,7 +167,7 @@ int mm_scan(struct dump *d, struct dproc *p, struct err *e)
 		struct proc_map *m = mm->v[i].m;
 		bool unsupported = false;
 
-		if (mm->v[i].kind == VMA_VDSO || mm->v[i].kind == VMA_VVAR || m->shared || proc_map_flag(m, "dp"))
+		if (mm->v[i].kind == VMA_VDSO || mm->v[i].kind == VMA_VVAR || vma_is_late(mm->v[i].kind) || m->shared || proc_map_flag(m, "dp"))
 			continue;
 		if (!no_scan) {
 			if (!scan_fast(fd, m->start, m->end, false, &mm->present, &unsupported) &&

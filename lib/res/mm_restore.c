@@ -97,7 +97,7 @@ static int parse_vma(struct restore *r, const struct rec *rec, const struct rvma
 	if (v->kind == VMA_URING)
 		return obj && obj <= r->nfiles && shared ? 0 : err_set(e, EX_BAD_IMAGE, "line %zu: memory of an unknown ring", rec->line);
 	if (v->kind == VMA_SOCKET)
-		return obj && obj <= r->nfiles && shared ? 0 : err_set(e, EX_BAD_IMAGE, "line %zu: memory of an unknown socket", rec->line);
+		return obj && obj <= r->nfiles ? 0 : err_set(e, EX_BAD_IMAGE, "line %zu: memory of an unknown socket", rec->line);
 	max = v->kind == VMA_FILE ? r->nmfiles : v->kind == VMA_SHM ? r->nshm : 0;
 	if (obj > max || (max && !obj) || (v->kind == VMA_SHM && v->offset + (v->end - v->start) > r->shm[obj - 1].size))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: memory of an unknown file", rec->line);

@@ -42,7 +42,8 @@ static int map_one(struct restore *r, struct rproc *p, const struct rvma *v, str
 
 	if (fd < 0)
 		return err_set(e, EX_BAD_IMAGE, "memory %llx of a socket that it does not have", (unsigned long long)v->start);
-	if (remote_one(p->rem, "mmap", &at, e, SYS_mmap, v->start, len, (uint64_t)v->prot, MAP_SHARED | MAP_FIXED, (uint64_t)fd, v->offset))
+	if (remote_one(p->rem, "mmap", &at, e, SYS_mmap, v->start, len, (uint64_t)v->prot,
+		       (v->shared ? MAP_SHARED : MAP_PRIVATE) | MAP_FIXED, (uint64_t)fd, v->offset))
 		return -1;
 	if (at < 0 && at > -MM_PAGE) {
 		errno = (int)-at;

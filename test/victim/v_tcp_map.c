@@ -1,5 +1,5 @@
-/* Mapped TCP sockets (TCP_ZEROCOPY_RECEIVE): a connected one, with data that waits, one with advice given to its mapping, a listening one.
- * After the restart data is received through the mapping as before, and none of it is lost. */
+/* Mapped TCP sockets (TCP_ZEROCOPY_RECEIVE): a connected one, with data that waits, one with advice given to its mapping, a listening one
+ * (private). After the restart data is received through the mapping as before, and none of it is lost. */
 #include "victim.h"
 
 #include <arpa/inet.h>
@@ -14,9 +14,9 @@ enum { LEN = 16 * 4096, WAITING = 3 * 4096 + 17 };
 static int listener, a, b;
 static char *map_b, *map_listener;
 
-static void *map(int fd)
+static void *map(int fd, int flags)
 {
-	void *p = mmap(NULL, LEN, PROT_READ, MAP_SHARED, fd, 0);
+	void *p = mmap(NULL, LEN, PROT_READ, flags, fd, 0);
 
 	if (p == MAP_FAILED)
 		victim_skip("TCP sockets cannot be mapped: %s", strerror(errno));
@@ -98,8 +98,8 @@ int main(int argc, char **argv)
 	VICTIM_TRY(a = socket(AF_INET, SOCK_STREAM, 0));
 	VICTIM_CHECK(!connect(a, (struct sockaddr *)&s, sizeof s));
 	VICTIM_TRY(b = accept(listener, NULL, NULL));
-	map_listener = map(listener);
-	map_b = map(b);
+	map_listener = map(listener, MAP_PRIVATE);
+	map_b = map(b, MAP_SHARED);
 	VICTIM_CHECK(madvise(map_b, LEN, MADV_DONTFORK) == 0);
 	send_some(0, LEN);
 	receive(0, LEN);
