@@ -194,17 +194,48 @@ static int owner_fd(pid_t pid)
 	return fd;
 }
 
+struct procs { struct restore *r; const struct rec_list *l; };
+
+static int proc_make(void *ctx, uint32_t pidns, size_t sb, struct err *e)
+{
+	const struct procs *p = ctx;
+
+	(void)pidns; /* we are in it: there is one */
+	return mntns_proc(p->r, p->l, 1, sb, e);
+}
+
+/* Of the PID namespace that is named nothing more is asked here than that it is one. */
+static void name_pidns(struct restore_ns *w, const struct rec_list *l)
+{
+	struct rec rec;
+	uint64_t id;
+
+	*w = (struct restore_ns){ .v = calloc(NS_MAX, sizeof *w->v), .home_ipc = -1 };
+	for (size_t i = 0; i < l->n; i++) {
+		rec_list_get(l, i, &rec);
+		if (w->v && !rec_u64_or(&rec, "PIDNS", NS_MAX, 0, &id, NULL) && id) {
+			w->n = NS_MAX;
+			w->v[id - 1].kind = NSK_PID;
+		}
+	}
+}
+
 static void builder(const struct saved *s, int user, const int fd[4], int out)
 {
 	static const int flag[4] = { CLONE_NEWIPC, CLONE_NEWNET, CLONE_NEWCGROUP, CLONE_NEWPID };
 	struct restart_opts o = { 0 };
-	struct restore r = { .img = s->im, .o = &o };
+	struct restore_ns w = { 0 };
+	struct restore r = { .img = s->im, .o = &o, .ns = &w };
 	struct rec_list l;
+	struct procs p = { &r, &l };
 	struct err e = ERR_INIT;
 	pid_t in;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (rec_list_parse(&l, buf_str(&s->text), s->text.len, 1 << 20, &e) || mntns_verify(&r, &l, 1, &e))
+	if (rec_list_parse(&l, buf_str(&s->text), s->text.len, 1 << 20, &e))
+		goto bad;
+	name_pidns(&w, &l);
+	if (mntns_verify(&r, &l, 1, &e))
 		goto bad;
 	if (user >= 0 && setns(user, CLONE_NEWUSER))
 		err_sys(&e, "setns");
@@ -220,7 +251,7 @@ static void builder(const struct saved *s, int user, const int fd[4], int out)
 	in = fork();
 	if (!in) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (mntns_complete(&r, &l, 1, &e)) {
+		if (mntns_procs(&r, &l, 1, proc_make, &p, &e) || mntns_complete(&r, &l, 1, &e)) {
 			if (write(out, &e, sizeof e) != sizeof e)
 				_exit(1);
 			_exit(1);
@@ -293,12 +324,23 @@ static void keep(const char *which, const char *name, const void *p, size_t n)
 		printf("# cannot keep %s\n", path);
 }
 
+/* A new namespace is numbered among others: bwrap makes two user namespaces, of which one is left. */
+static char *without_ids(const struct saved *s)
+{
+	char *text = strdup(buf_str(&s->text));
+
+	for (char *at = text; (at = strstr(at, "PIDNS=\"")); at++)
+		memset(at + 7, 'n', strspn(at + 7, "0123456789"));
+	return text;
+}
+
 static bool same(const struct saved *a, const struct saved *b, bool content)
 {
-	bool ok = !strcmp(buf_str(&a->text), buf_str(&b->text));
+	AUTO_FREE char *one = without_ids(a), *two = without_ids(b);
+	bool ok = !strcmp(one, two);
 
 	if (!ok)
-		show_difference(buf_str(&a->text), buf_str(&b->text));
+		show_difference(one, two);
 	for (size_t i = 0; i < image_count(a->im); i++) {
 		const struct image_member *x = image_at(a->im, i), *y = image_find(b->im, x->name);
 		char *p, *q;
