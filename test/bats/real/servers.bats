@@ -5,7 +5,7 @@ load real
 
 setup_file()
 {
-	wants redis-server=redis-server nginx=nginx-light memcached=memcached perl=perl nft=nftables node=nodejs php=php-cli ruby=ruby
+	wants redis-server=redis-server nginx=nginx-light caddy=caddy memcached=memcached perl=perl nft=nftables node=nodejs php=php-cli ruby=ruby
 	local pg=(/usr/lib/postgresql/*/bin/initdb)
 	[ -x "${pg[0]}" ] || wants no-initdb-here=postgresql
 }
@@ -100,19 +100,11 @@ redis_client()
 	grep -q "^content" out
 }
 
-@test "nginx with two workers and keep-alive connections" {
-	need_command nginx perl
-	mkdir html tmp
+# A file in html, and a client that gets it over eight connections that stay.
+http_client()
+{
+	mkdir html
 	perl -e 'print "line $_ of a file\n" for 1 .. 20000' >html/file.txt
-	cat >nginx.conf <<-END
-		daemon off; worker_processes 2; pid $PWD/nginx.pid; error_log $PWD/error.log; user root;
-		events { worker_connections 64; }
-		http {
-			access_log off; keepalive_requests 1000000;
-			client_body_temp_path $PWD/tmp; proxy_temp_path $PWD/tmp; fastcgi_temp_path $PWD/tmp; uwsgi_temp_path $PWD/tmp; scgi_temp_path $PWD/tmp;
-			server { listen 127.0.0.1:$PORT; root $PWD/html; }
-		}
-	END
 	cat >client.pl <<-END
 		$client_head
 		open(my \$f, "<", "html/file.txt"); local \$/; my \$want = <\$f>; \$/ = "\\n";
@@ -130,7 +122,41 @@ redis_client()
 		} while on(\$i);
 		print "content after \$i\\n" if \$i > 100;
 	END
+}
+
+@test "nginx with two workers and keep-alive connections" {
+	need_command nginx perl
+	mkdir tmp
+	cat >nginx.conf <<-END
+		daemon off; worker_processes 2; pid $PWD/nginx.pid; error_log $PWD/error.log; user root;
+		events { worker_connections 64; }
+		http {
+			access_log off; keepalive_requests 1000000;
+			client_body_temp_path $PWD/tmp; proxy_temp_path $PWD/tmp; fastcgi_temp_path $PWD/tmp; uwsgi_temp_path $PWD/tmp; scgi_temp_path $PWD/tmp;
+			server { listen 127.0.0.1:$PORT; root $PWD/html; }
+		}
+	END
+	http_client
 	run_server "nginx -c $PWD/nginx.conf -p $PWD" answers 'perl client.pl'
+	rounds
+	grep -q "^content" out
+}
+
+@test "caddy, a web server in Go, with keep-alive connections" {
+	need_command caddy perl
+	cat >Caddyfile <<-END
+		{
+			admin off
+			auto_https off
+		}
+		http://:$PORT {
+			bind 127.0.0.1
+			root * $PWD/html
+			file_server
+		}
+	END
+	http_client
+	run_server "env HOME=$PWD caddy run --config Caddyfile" answers 'perl client.pl'
 	rounds
 	grep -q "^content" out
 }
