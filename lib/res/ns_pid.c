@@ -200,8 +200,32 @@ static int pid_dump(struct dump *d, struct dns *n, struct buf *out, struct err *
 	return 0;
 }
 
+/* A PID namespace of xrestart's own: what comes next there comes after all that the job has or had, as it would have where it was. */
+static void go_on_after_all(struct restore *r)
+{
+	AUTO_FD int fd = open("/proc/sys/kernel/ns_last_pid", O_WRONLY | O_CLOEXEC);
+	pid_t last = 0;
+	char text[16];
+	int n;
+
+	for (size_t i = 0; i < r->nprocs; i++) {
+		const struct rproc *p = r->procs[i];
+
+		if (!p->helper && p->pid > last)
+			last = p->pid;
+		for (size_t k = 0; k < p->nthr; k++)
+			if (p->thr[k].tid > last)
+				last = p->thr[k].tid;
+	}
+	n = snprintf(text, sizeof text, "%d", last);
+	if (fd < 0 || write(fd, text, (size_t)n) != n)
+		log_verbose("the next PIDs are low ones: %s", strerror(errno));
+}
+
 int ns_pid_finish(struct restore *r, struct err *e)
 {
+	if (r->own_ns)
+		go_on_after_all(r);
 	for (size_t i = 0; r->ns && i < r->ns->n; i++) {
 		struct rns *n = &r->ns->v[i];
 		struct last l = { .ns = n->fd, .depth = n->depth, .set = true };
