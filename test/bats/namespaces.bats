@@ -263,11 +263,13 @@ any() { local f; for f; do [ ! -e "$f" ] || return 0; done; return 1; }
 # What is on the machine of the world, besides the job.
 machine()
 {
-	cat "/proc/$WORLD/mountinfo" "/proc/$WORLD/net/dev" | sed 's/:.*//' | sort
-	sort "/proc/$WORLD/mountinfo"
-	uname -n
-	find /sys/fs/cgroup -path "*$JOB*" -type d
-	ls "$PLACE" | grep -v '^[ab]$\|\.ended$'
+	{
+		cat "/proc/$WORLD/mountinfo"
+		sed 's/:.*//' "/proc/$WORLD/net/dev"
+		uname -n
+		find /sys/fs/cgroup -path "*$JOB*" -type d
+		ls "$PLACE" | grep -v '^[ab]$\|\.ended$'
+	} | sort
 }
 
 # Processes that live in one of these namespaces (inode numbers) and are none of the job's.
@@ -312,7 +314,7 @@ still_everything()
 	done
 	XOS_FAULT=ckpt-stopped:kill inside xcheckpoint -q "$JOB" >/dev/null 2>&1 || :
 	rm -rf "$XOS_STATE_DIR/checkpoints/$JOB"
-	[ "$(machine)" = "$before" ] || { diff <(machine) <(echo "$before") >&2; false; }
+	same_machine "$before" || { comm -13 <(echo "$before") <(machine) >&2; false; }
 	works a
 	away
 	back
@@ -334,16 +336,17 @@ killed() { local p; for p in $(with_line "$JOB" "$1 *"); do kill -9 "$p" 2>/dev/
 	before=$(machine)
 	for point in namespaces memory files state threads thread_state late finish disarm record; do
 		for how in "" :2 :4 :kill; do
+			# that it is recorded fails when it has run already, and then it is ended: kill.bats
+			[ "$point$how" != "record${how#:kill}" ] || continue
 			XOS_FAULT=restart.$point$how run inside xrestart -d "$JOB"
-			[ "$status" -ne 0 ] || [[ "$how" == :[24] ]] || { echo "# restart.$point$how did not fail" >&2; false; }
-			# record has one pass only; killed there, the job runs, and the next command sees it
-			if [ "$point" = record ] && { [ "$status" -eq 0 ] || [ "$how" = :kill ]; }; then
+			[ "$status" -ne 0 ] || { echo "# restart.$point$how did not fail" >&2; false; }
+			if [ "$point" = record ]; then # it runs, and the next command sees it
 				still_everything
 				away
 			fi
 			wait_until none_left || { echo "# after restart.$point$how: $(shells)" >&2; false; }
 			inside xps >/dev/null || :
-			wait_until same_machine "$before" || { echo "# after restart.$point$how:" >&2; diff <(echo "$before") <(machine) >&2; false; }
+			wait_until same_machine "$before" || { echo "# after restart.$point$how:" >&2; comm -13 <(echo "$before") <(machine) >&2; false; }
 		done
 	done
 	back
@@ -352,7 +355,8 @@ killed() { local p; for p in $(with_line "$JOB" "$1 *"); do kill -9 "$p" 2>/dev/
 	ends a b
 	numbers a - loose
 }
-same_machine() { [ "$(machine)" = "$1" ]; }
+# What was mounted from the machine may go when others remove it there.
+same_machine() { [ -z "$(comm -13 <(echo "$1") <(machine))" ]; }
 
 @test "xrestart killed at random: the whole job, or nothing" {
 	local before i
@@ -373,7 +377,7 @@ same_machine() { [ "$(machine)" = "$1" ]; }
 			away
 		fi
 		wait_until none_left
-		wait_until same_machine "$before" || { diff <(echo "$before") <(machine) >&2; false; }
+		wait_until same_machine "$before" || { comm -13 <(echo "$before") <(machine) >&2; false; }
 	done
 	back
 	still_everything
@@ -384,22 +388,17 @@ same_machine() { [ "$(machine)" = "$1" ]; }
 
 # ---- others who fork ----
 
-last_pid() { cat /proc/sys/kernel/ns_last_pid; }
-
-@test "while others fork: the right numbers, or a refusal that says who has them; the machine's counter goes on where it was" {
-	local before pid_max was ok=0 i levels=2
-	pid_max=$(cat /proc/sys/kernel/pid_max)
+@test "while others fork: the right numbers, or a refusal that says who has them" {
+	local before ok=0 i try
 	job unshare -Urpf --mount-proc sh -c 'sh "$0" "$1" b & sh "$0" "$1" a & wait' "$LOOP" "$PLACE"
 	works a b
-	before=$(levels $levels)
-	background timeout 60 sh -c 'while :; do /bin/true; done'
-	for ((i = 0; i < 5; i++)); do
+	before=$(levels 2)
+	background timeout 100 sh -c 'while :; do /bin/true; done'
+	for ((i = 0; i < 3; i++)); do
 		away
 		wait_until none_left
-		for ((try = 0; try < 50; try++)); do
-			was=$(last_pid)
+		for ((try = 0; try < 20; try++)); do
 			run --separate-stderr inside xrestart -d "$JOB"
-			[ $((($(last_pid) - was + pid_max) % pid_max)) -lt $((pid_max / 3)) ] || { echo "# the counter was $was, is $(last_pid)" >&2; false; }
 			[ "$status" -ne 0 ] || break
 			status_is 4
 			[[ "$stderr" == *"in use"* ]] || { echo "# $stderr" >&2; false; }
@@ -411,12 +410,32 @@ last_pid() { cat /proc/sys/kernel/ns_last_pid; }
 		fi
 		ok=$((ok + 1))
 		works a b
-		[ "$(levels $levels)" = "$before" ] || { echo "# were: $before, are: $(levels $levels)" >&2; false; }
+		[ "$(levels 2)" = "$before" ] || { echo "# were: $before, are: $(levels 2)" >&2; false; }
 	done
 	[ $ok -gt 0 ] || skip "a number of the job was in use all the time"
-	[ $ok -eq 5 ] || return 0
+	[ $ok -eq 3 ] || return 0
 	ends a b
 	numbers a - loose
+}
+
+@test "the machine's counter of PIDs goes on where it was" {
+	# The machine is a PID namespace here, so that nobody else forks.
+	XOS_LIMIT=60 inside unshare -pf --mount-proc --kill-child sh -c '
+		xcgexec -d -q -j "$2" -o "$1/out" -e "$1/err" -- unshare -Urpf --mount-proc sh "$0" "$1" a
+		until [ -s "$1/a" ]; do sleep 0.02; done
+		echo 20000 >/proc/sys/kernel/ns_last_pid
+		for i in 1 2; do
+			xcheckpoint -q -k "$2" || exit
+			before=$(cat /proc/sys/kernel/ns_last_pid)
+			xrestart -q -d "$2" >/dev/null || exit
+			after=$(cat /proc/sys/kernel/ns_last_pid)
+			echo $before $after >>"$1/counter"
+			sleep 0.3
+		done
+		touch "$1/stop"
+		until [ -e "$1/a.ended" ]; do sleep 0.02; done' "$LOOP" "$PLACE" "$JOB"
+	numbers a 1
+	awk '$1 < 20000 || $2 <= $1 || $2 > $1 + 200 { print "the counter was " $1 ", is " $2; bad = 1 } END { exit bad || NR != 2 }' counter >&2
 }
 
 # ---- an ordinary user ----
@@ -472,7 +491,7 @@ last_pid() { cat /proc/sys/kernel/ns_last_pid; }
 hold()
 {
 	local i
-	for i in 1 2 3 4 5; do
+	for i in $(seq 50); do
 		echo $(($1 - 1)) >/proc/sys/kernel/ns_last_pid || return 1
 		background sleep 1000
 		if [ $! -eq "$1" ]; then
