@@ -393,7 +393,8 @@ same_machine() { [ -z "$(comm -13 <(echo "$1") <(machine))" ]; }
 	job unshare -Urpf --mount-proc sh -c 'sh "$0" "$1" b & sh "$0" "$1" a & wait' "$LOOP" "$PLACE"
 	works a b
 	before=$(levels 2)
-	background timeout 100 sh -c 'while :; do /bin/true; done'
+	touch storm # its end, even if nobody kills it: teardown removes the directory
+	background sh -c 'while [ -e storm ]; do /bin/true; done'
 	for ((i = 0; i < 3; i++)); do
 		away
 		wait_until none_left
