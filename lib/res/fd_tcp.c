@@ -8,7 +8,8 @@
  *   PENDING=id ORDER=n         connected to a listening one of the job, and not accepted yet
  *   CONNECTING="1"             connect(2) is under way
  *   CLOSED="1"                 was connected, both directions have ended [RESET="1": by a reset]
- *   OUTSIDE="1"                connected to somebody outside the job
+ *   OUTSIDE="1" [FAR="1"]      connected to somebody outside the job; FAR: to one of the job in another
+ *                              network namespace [ENDED="1": which is closed]
  *   EXTERNAL="1" [STD=n]       somebody's stdio that leads outside: as fd_ext
  *   nothing of these           not connected; bound if it has ADDRESS
  *
@@ -32,7 +33,7 @@
 #endif
 
 enum { LOCK_RCVBUF = 2, DRAIN_SOME = 1 << 20 };
-enum way { ALONE, LISTENING, PAIR, ORPHAN, PENDING, CONNECTING, CLOSED, OUTSIDE, EXT, REFUSED };
+enum way { ALONE, LISTENING, PAIR, ORPHAN, PENDING, CONNECTING, CLOSED, OUTSIDE, FAR, EXT, REFUSED };
 
 struct plan {
 	enum way way;
@@ -224,6 +225,21 @@ static void plan_pending(struct dump *d, struct dfile *f, struct plan *p)
 		later(p, "it is shut down, and not accepted yet");
 }
 
+/* False: no end of it is in another namespace of the job. */
+static bool plan_far(struct dump *d, struct dfile *f, struct plan *p)
+{
+	enum tcp_far far = tcp_far_find(d, f, p->x, &p->other);
+
+	p->way = FAR;
+	if (far == TCP_FAR_WAITS)
+		later(p, "it waits to be accepted in another network namespace");
+	else if (far == TCP_FAR_MANY)
+		no(p, f, "several network namespaces of the job have its other end");
+	else if (far == TCP_FAR_CLOSED && p->state != TCPS_CLOSE_WAIT && p->state != TCPS_LAST_ACK && p->state != TCPS_CLOSING)
+		later(p, "its other end was closed with data on the way");
+	return far != TCP_NOT_FAR;
+}
+
 static void plan_connected(struct dump *d, struct dfile *f, struct plan *p)
 {
 	const struct inet_diag *t = &p->table->diag;
@@ -243,6 +259,8 @@ static void plan_connected(struct dump *d, struct dfile *f, struct plan *p)
 		plan_pending(d, f, p);
 		return;
 	}
+	if (!px && plan_far(d, f, p))
+		return;
 	p->way = OUTSIDE;
 	if ((px && px->ino) || !inet_peer(f->lfd, &peer) || !ns_net_local(d, f->net, &peer)) {
 		if (f->std)
@@ -387,8 +405,8 @@ static int tcp_check(struct dump *d, struct dfile *f, struct err *e)
 	if (p.way == REFUSED)
 		return (p.later ? refuse_for_now : refuse)(d, f->p, "fd %d: %s: %s", f->fd, what, p.why);
 	sockopt_check(d, f, what);
-	if (p.way == OUTSIDE)
-		tcp_outside_check(d, f, what, p.state);
+	if (p.way == OUTSIDE || p.way == FAR)
+		tcp_outside_check(d, f, what, p.state, p.way == FAR);
 	return check_queues(d, f, &p, what);
 }
 
@@ -406,7 +424,7 @@ static void find_unsent(struct dump *d)
 		if (f->ops != &fd_tcp_ops)
 			continue;
 		plan_make(d, f, &p);
-		if (p.way == OUTSIDE)
+		if (p.way == OUTSIDE || p.way == FAR)
 			w->unsent[i] = tcp_repair_of(d, f, true);
 		if (p.way != PAIR)
 			continue;
@@ -424,9 +442,13 @@ static bool moved(struct dump *d)
 	for (size_t i = 0; i < d->tcp->nunsent; i++) {
 		struct plan p;
 
-		if (d->tcp->unsent[i].fd < 0 || d->tcp->unsent[i].whole)
+		if (d->tcp->unsent[i].fd < 0)
 			continue;
 		plan_make(d, d->files[i], &p);
+		if (p.way == FAR && p.other && tcp_far_moved(&d->tcp->unsent[i], p.x->shutdown & TCP_SHUT_SEND, &d->tcp->unsent[p.other->id - 1]))
+			return true;
+		if (d->tcp->unsent[i].whole)
+			continue;
 		if (p.way != PAIR || tcp_waiting(p.other) != d->tcp->received[i] ||
 		    d->tcp->unsent[p.other->id - 1].in.len != (size_t)d->tcp->received[i])
 			return true;
@@ -594,8 +616,15 @@ static void put_links(struct dump *d, const struct dfile *f, const struct plan *
 			rec_put_u64(b, "RESET", 1);
 		break;
 	case OUTSIDE:
+	case FAR:
 		rec_put_u64(b, "OUTSIDE", 1);
 		tcp_outside_put(d, &d->tcp->unsent[f->id - 1]);
+		if (p->way == FAR)
+			rec_put_u64(b, "FAR", 1);
+		else if (d->tcp->locked)
+			rec_put_str(b, "LOCK", d->tcp->lock);
+		if (p->way == FAR && !p->other)
+			rec_put_u64(b, "ENDED", 1);
 		break;
 	default:
 		break;
@@ -640,7 +669,7 @@ static int tcp_dump(struct dump *d, struct dfile *f, struct err *e)
 	if (p.x && p.x->shutdown && p.way != LISTENING)
 		rec_put_u64(b, "SHUTDOWN", p.x->shutdown);
 	/* As the kernel has let them grow: what waits must find room, and they are not to grow with each restart. */
-	if (p.way == PAIR || p.way == OUTSIDE) {
+	if (p.way == PAIR || p.way == OUTSIDE || p.way == FAR) {
 		rec_put_u64(b, "SNDBUF", (uint64_t)sockopt_int(f->lfd, SO_SNDBUF));
 		rec_put_u64(b, "RCVBUF", (uint64_t)sockopt_int(f->lfd, SO_RCVBUF));
 	}
@@ -662,7 +691,7 @@ void tcp_before_kill(struct dump *d)
 		if (f->ops != &fd_tcp_ops)
 			continue;
 		plan_make(d, f, &p);
-		if (p.way == PAIR || p.way == ORPHAN || p.way == PENDING)
+		if (p.way == PAIR || p.way == ORPHAN || p.way == PENDING || p.way == FAR)
 			setsockopt(f->lfd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
 	}
 }

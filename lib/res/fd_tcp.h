@@ -1,6 +1,7 @@
 /* fd_tcp: TCP sockets, tcp(7), over IPv4 and IPv6. What its files share:
  *   inet_diag.c       what the kernel tells of all sockets
  *   tcp_tables.c      of each network namespace
+ *   tcp_far.c         connections between two of them
  *   fd_tcp.c          check and dump
  *   tcp_map.c         mappings of sockets
  *   tcp_flow.c        what is on its way
@@ -78,11 +79,19 @@ void tcp_lock_end(struct dump *d, bool keep);
 
 /* ---- tcp_outside.c ---- */
 
-/* Refuses a connection to outside that cannot be saved. Returns 0. */
-int tcp_outside_check(struct dump *d, struct dfile *f, const char *what, int state);
+/* Refuses a connection to outside (far: to another network namespace of the job) that cannot be saved. Returns 0. */
+int tcp_outside_check(struct dump *d, struct dfile *f, const char *what, int state, bool far);
 int tcp_outside_add(struct dump *d, struct dfile *f, struct err *e);
 /* Its keys into the record that is open. */
 void tcp_outside_put(struct dump *d, const struct tcp_repair *g);
+
+/* ---- tcp_far.c ---- */
+
+enum tcp_far { TCP_NOT_FAR, TCP_FAR, TCP_FAR_CLOSED, TCP_FAR_GONE, TCP_FAR_WAITS /* to be accepted */, TCP_FAR_MANY };
+/* The other end of f, of which x tells, in another network namespace: of the job (*other), closed, closed without a trace, or one of several. */
+enum tcp_far tcp_far_find(struct dump *d, const struct dfile *f, const struct inet_entry *x, struct dfile **other);
+/* What `from` keeps to send begins behind what `to` had received when they were read. ended: its program has sent the end. */
+bool tcp_far_moved(const struct tcp_repair *from, bool ended, const struct tcp_repair *to);
 
 /* ---- tcp_repair.c ---- */
 
@@ -113,7 +122,7 @@ struct tsock {
 	struct rfile *f;
 	int family;
 	union inet_addr own, peer;
-	bool listening, orphan, connecting, closed, reset, outside, server, bound;
+	bool listening, orphan, connecting, closed, reset, outside, far, ended, server, bound;
 	int backlog, shutdown;
 	uint32_t with, pending, order;
 	uint64_t content, sent;          /* bytes that wait in it; that it has not delivered yet */

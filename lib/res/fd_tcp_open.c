@@ -33,10 +33,10 @@ struct tsock *tcp_of(struct restore *r, uint32_t id)
 
 static int parse_links(struct restore *r, const struct rec *rec, struct tsock *u, struct err *e)
 {
-	uint64_t with, pending, order, shut, flags[6];
-	static const char *const names[] = { "ORPHAN", "CONNECTING", "CLOSED", "RESET", "OUTSIDE", "SERVER" };
+	uint64_t with, pending, order, shut, flags[8];
+	static const char *const names[] = { "ORPHAN", "CONNECTING", "CLOSED", "RESET", "OUTSIDE", "SERVER", "FAR", "ENDED" };
 
-	for (size_t i = 0; i < 6; i++)
+	for (size_t i = 0; i < 8; i++)
 		if (rec_u64_or(rec, names[i], 1, 0, &flags[i], e))
 			return -1;
 	if (rec_u64_or(rec, "WITH", r->nfiles, 0, &with, e) || rec_u64_or(rec, "PENDING", r->nfiles, 0, &pending, e) ||
@@ -49,6 +49,8 @@ static int parse_links(struct restore *r, const struct rec *rec, struct tsock *u
 	u->reset = flags[3];
 	u->outside = flags[4];
 	u->server = flags[5];
+	u->far = flags[6] && u->outside;
+	u->ended = flags[7] && u->far;
 	u->with = (uint32_t)with;
 	u->pending = (uint32_t)pending;
 	u->order = (uint32_t)order;
@@ -95,7 +97,7 @@ static int verify(struct restore *r, struct tsock *u, struct err *e)
 	if ((u->with && (!with || with == u || with->with != u->f->id || !inet_same(&with->own, &u->peer) || !inet_same(&with->peer, &u->own))) ||
 	    (u->pending && (!at || !at->listening)))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: a TCP socket is connected to what it cannot be", u->f->rec.line);
-	if (u->outside && r->o->tcp_close)
+	if (u->outside && !u->far && r->o->tcp_close)
 		return 0;
 	return u->outside ? tcp_outside_parse(r, u, e) : 0;
 }

@@ -1,4 +1,4 @@
-/* fd_tcp_outside: connections to somebody outside the job on restart, by TCP_REPAIR: the socket is told where it was, and its other end notices
+/* fd_tcp_outside: connections to somebody outside the job, or in another network namespace of it, on restart, by TCP_REPAIR: the socket is told where it was, and its other end notices
  * nothing. Until the end of the restart it stays in repair mode, in which it ends without a packet whatever happens to us, and
  * the job's table of nftables still drops what comes. Then (tcp_finish) repair mode is left, what was never sent is given to the socket as by its
  * program, and its directions are shut down again; last of all the table goes (tcp_unlock.c).
@@ -7,13 +7,14 @@
  * then says ESTABLISHED instead of CLOSE-WAIT. An end of our own is sent once more, which the other side answers if it had it already. */
 #include "res/fd_tcp.h"
 #include "res/fd_ops.h"
+#include "res/ns_obj.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 
 #include <linux/tcp.h>
 #include <string.h>
 
-enum { QUEUE_RECV = 1, QUEUE_SEND = 2, OPT_MSS = 2, OPT_WINDOW = 3, OPT_SACK = 4, OPT_STAMP = 8, WSCALE_MAX = 14, CHUNK = 1 << 20,
+enum { REPAIR_OFF_NO_WP = -1, QUEUE_RECV = 1, QUEUE_SEND = 2, OPT_MSS = 2, OPT_WINDOW = 3, OPT_SACK = 4, OPT_STAMP = 8, WSCALE_MAX = 14, CHUNK = 1 << 20,
        SPARE = 64 << 10 };
 #ifndef TCP_REPAIR_WINDOW
 #define TCP_REPAIR_WINDOW 29
@@ -164,7 +165,8 @@ static int failed(const struct tsock *u, struct err *e)
 		err_set(e, EX_MISFIT, "no route leads from %s to %s", own, peer);
 	else
 		err_sys(e, "cannot restore the TCP connection %s -> %s", own, peer);
-	err_hint(e, "--tcp-close restores it as one that was reset");
+	if (!u->far)
+		err_hint(e, "--tcp-close restores it as one that was reset");
 	return -1;
 }
 
@@ -188,7 +190,7 @@ static int make(struct restore *r, struct tsock *u, int fd, struct err *e)
 
 int tcp_outside_open(struct restore *r, struct tsock *u, int *fd, struct err *e)
 {
-	*fd = socket(u->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	*fd = sock_make(u->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	if (*fd < 0)
 		return err_sys(e, "cannot make a TCP socket");
 	if (!make(r, u, *fd, e))
@@ -206,7 +208,8 @@ static int finish_one(struct restore *r, const struct tsock *u, struct err *e)
 
 	if (unsent && tcp_content(r, u, &b, e))
 		return -1;
-	if (set_int(fd, TCP_REPAIR, 0))
+	/* Nobody is there to answer a probe but by a reset. */
+	if (set_int(fd, TCP_REPAIR, u->ended ? REPAIR_OFF_NO_WP : 0))
 		return err_sys(e, "cannot leave repair mode");
 	if (unsent && send(fd, b.p + b.len - unsent, unsent, MSG_DONTWAIT | MSG_NOSIGNAL) != (ssize_t)unsent)
 		return err_sys(e, "what was not sent yet finds no room");
@@ -222,6 +225,7 @@ static int finish_one(struct restore *r, const struct tsock *u, struct err *e)
 int tcp_finish(struct restore *r, struct err *e)
 {
 	const char *lock = NULL;
+	int rc;
 
 	for (size_t i = 0; !lock && i < r->nfiles; i++) {
 		struct tsock *u = tcp_of(r, (uint32_t)i + 1);
@@ -234,7 +238,11 @@ int tcp_finish(struct restore *r, struct err *e)
 	for (size_t i = 0; i < r->nfiles; i++) {
 		struct tsock *u = tcp_of(r, (uint32_t)i + 1);
 
-		if (u && u->repair && finish_one(r, u, e))
+		if (!u || !u->repair)
+			continue;
+		rc = ns_net_enter(r, u->f, e) || finish_one(r, u, e) ? -1 : 0;
+		ns_net_home(r);
+		if (rc)
 			return err_prefix(e, "file %u", u->f->id);
 	}
 	return 0;

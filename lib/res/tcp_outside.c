@@ -1,22 +1,24 @@
-/* tcp_outside: connections to somebody outside the job, at the checkpoint: whether they can be saved, and their record.
- *   [STATE=n] SND_SEQ= RCV_SEQ= [UNSENT=] MSS= [SND_WSCALE= RCV_WSCALE=] [SACK="1"] [STAMP=] SND_WL1= SND_WND= MAX_WINDOW= RCV_WND= RCV_WUP= [LOCK=table] */
+/* tcp_outside: connections to somebody outside the job, or in another network namespace of it, at the checkpoint: whether they can be saved, and their record.
+ *   SND_SEQ= RCV_SEQ= [UNSENT=] MSS= [SND_WSCALE= RCV_WSCALE=] [SACK="1"] [STAMP=] SND_WL1= SND_WND= MAX_WINDOW= RCV_WND= RCV_WUP= [LOCK=table] */
 #include "res/fd_tcp.h"
 #include "common/cleanup.h"
 
 #include <poll.h>
 #include <string.h>
 
-int tcp_outside_check(struct dump *d, struct dfile *f, const char *what, int state)
+int tcp_outside_check(struct dump *d, struct dfile *f, const char *what, int state, bool far)
 {
 	struct pollfd one = { .fd = f->lfd };
 
 	if (state == TCPS_SYN_RECV)
 		return refuse_for_now(d, f->p, "fd %d: %s: its connection is not complete", f->fd, what);
-	if (!d->hold && d->tcp->capable)
+	if (far && !tcp_repair_allowed(d, f))
+		return refuse(d, f->p, "fd %d: %s: its other end is in another network namespace, which needs CAP_NET_ADMIN and a control group", f->fd, what);
+	if (!far && !d->hold && d->tcp->capable)
 		return refuse(d, f->p, "fd %d: %s: the other end is outside the job, which needs a control group, or --tcp-close", f->fd, what);
-	if (!tcp_repair_allowed(d, f))
+	if (!far && !tcp_repair_allowed(d, f))
 		return refuse(d, f->p, "fd %d: %s: the other end is outside the job, which needs CAP_NET_ADMIN, or --tcp-close", f->fd, what);
-	if (d->kills && !netlock_possible())
+	if (!far && d->kills && !netlock_possible())
 		return refuse(d, f->p, "fd %d: %s: the other end is outside the job: to hold its packets until the restart needs nft "
 			      "(nftables), or --tcp-close", f->fd, what);
 	if (poll(&one, 1, 0) == 1 && (one.revents & POLLERR))
@@ -62,6 +64,4 @@ void tcp_outside_put(struct dump *d, const struct tcp_repair *g)
 	rec_put_u64(b, "MAX_WINDOW", g->max_window);
 	rec_put_u64(b, "RCV_WND", g->rcv_wnd);
 	rec_put_u64(b, "RCV_WUP", g->rcv_wup);
-	if (d->tcp->locked)
-		rec_put_str(b, "LOCK", d->tcp->lock);
 }

@@ -108,14 +108,15 @@ servers()
 
 delegated() { run_delegated timeout -k 5 30 "$@" 3>&- 4>&- 10>&- 251>&-; }
 
-# his_victim: with data that waits to be sent, as an ordinary user whose job has a control group
+# his_victim NAME: with data that waits to be sent, as an ordinary user whose job has a control group
 his_victim()
 {
+	need_victim "$1"
 	need_v2
 	need_user
 	delegate
-	cp "$XOS_BUILD/victim/v_netns_sock" "$XOS_USER_DIR/bin"
-	delegated env XOS_VICTIM_UNSENT=1 xcgexec -d -q -j "$JOB" -- v_netns_sock "$XOS_USER_DIR/p"
+	cp "$XOS_BUILD/victim/$1" "$XOS_USER_DIR/bin"
+	delegated env XOS_VICTIM_UNSENT=1 xcgexec -d -q -j "$JOB" -- "$1" "$XOS_USER_DIR/p"
 	wait_until there "$XOS_USER_DIR"/p.{ready,skip,fail}
 	[ ! -e "$XOS_USER_DIR/p.skip" ] || skip "$(cat "$XOS_USER_DIR/p.skip")"
 }
@@ -129,9 +130,9 @@ his_verdict()
 	[ ! -e "$XOS_USER_DIR/p.fail" ] || { cat "$XOS_USER_DIR/p.fail" >&2; return 1; }
 }
 
-@test "what waits to be sent in a namespace of an ordinary user" {
+his_rounds()
+{
 	local i
-	his_victim
 	for i in 1 2 3; do
 		delegated xcheckpoint -k -q "$JOB"
 		delegated xrestart -d -q "$JOB" >/dev/null
@@ -139,9 +140,13 @@ his_verdict()
 	his_verdict
 }
 
+@test "what waits to be sent in a namespace of an ordinary user" { his_victim v_netns_sock; his_rounds; }
+
+@test "connections between two namespaces of an ordinary user" { his_victim v_netns_tcp; his_rounds; }
+
 @test "xcheckpoint killed while it reads that harms nothing" {
 	local at
-	his_victim
+	his_victim v_netns_sock
 	for at in tcp-reading tcp-repair; do
 		run delegated env XOS_FAULT=$at:kill xcheckpoint -k -q "$JOB"
 		[ "$status" -ne 0 ]
@@ -149,4 +154,105 @@ his_verdict()
 	done
 	delegated xcheckpoint -q "$JOB"
 	his_verdict
+}
+
+# Two ends that count together, line by line; the server makes the most of its namespace when its interface has come.
+far_py()
+{
+	cat <<-'END'
+		import os, socket, subprocess, sys, time
+		def count(s, log):
+		    f, n = s.makefile("rwb"), 0
+		    while True:
+		        line = f.readline()
+		        if not line: return
+		        n += 1
+		        assert line == b"%d %s\n" % (n, b"x" * (n % 3000)), line
+		        f.write(line); f.flush()
+		        log.write("%d\n" % n)
+		if sys.argv[1] == "listen":
+		    open("there", "w").write(str(os.getpid()))
+		    while "far0" not in [name for _, name in socket.if_nameindex()]: time.sleep(0.02)
+		    subprocess.check_call("ip link set lo up && ip link set far0 up && ip addr add 198.18.78.2/30 dev far0", shell=True)
+		    l = socket.create_server(("198.18.78.2", 7700))
+		    open("listens", "w").close()
+		    s = l.accept()[0]; l.close()
+		    count(s, open("log", "a", buffering=1))
+		else:
+		    s, n = socket.create_connection(("198.18.78.2", 7700)), 0
+		    f = s.makefile("rwb")
+		    while not os.path.exists("stop"):
+		        n += 1
+		        line = b"%d %s\n" % (n, b"x" * (n % 3000))
+		        f.write(line); f.flush()
+		        assert f.readline() == line
+		        if len(sys.argv) > 2: time.sleep(0.01)
+		    open("ok", "w").write("%d" % n)
+	END
+}
+
+# far_job COMMAND: a job with a server in a namespace of its own and an interface to ours; the shell command runs when it listens
+far_job()
+{
+	need_root
+	need_command unshare ip
+	unshare -n true || skip "no network namespaces"
+	ip -4 addr show | grep -q 198.18.78. && skip "198.18.78.0/30 is in use"
+	LINK=xf$$
+	far_py >far.py
+	clean xcgexec -d -q -j "$JOB" -o out -e err -- sh -c '
+		unshare -n "$1" far.py listen & while [ ! -s there ]; do sleep 0.02; done
+		ip link add "$2" type veth peer name far0 netns "$(cat there)" && ip addr add 198.18.78.1/30 dev "$2" && ip link set "$2" up
+		while [ ! -e listens ]; do sleep 0.02; done
+		'"$1"'
+		wait' far "$(python)" "$LINK"
+	wait_until there listens
+}
+
+@test "a connection from the job's own network into a namespace of it" {
+	local i
+	far_job '"$1" far.py connect'
+	wait_until there log
+	wait_until further 10
+	for i in 1 2 3; do
+		clean xcheckpoint -k -q "$JOB"
+		[ -z "$(nft list tables 2>/dev/null | grep "xos_${JOB//-/_}_")" ]
+		clean xrestart -d -q "$JOB" >/dev/null
+		wait_until further "$(lines)"
+	done
+	touch stop
+	wait_until there ok || { cat err >&2; return 1; }
+	wait_until [ "$(lines)" = "$(cat ok)" ]
+}
+
+@test "a connection from outside into a namespace of the job is refused by name" {
+	far_job :
+	background "$(python)" far.py connect slowly
+	wait_until there log
+	run --separate-stderr clean xcheckpoint -n "$JOB"
+	status_is 5
+	[[ "$stderr" =~ "pid $(cat there): fd "[0-9]+": TCP socket 198.18.78.2:7700 -> 198.18.78.1:"[0-9]+": it is connected to outside of its network namespace" ]]
+	wait_until further "$(lines)"
+	touch stop
+	wait_until there ok
+}
+
+@test "records that put sockets into namespaces that are not there" {
+	local how
+	need_root
+	need_victim v_netns_sock
+	clean xcgexec -d -q -j "$JOB" -- "$XOS_BUILD/victim/v_netns_sock" "$PWD/p" >/dev/null
+	wait_until there p.{ready,skip}
+	[ ! -e p.skip ] || skip "$(cat p.skip)"
+	clean xcheckpoint -k -q "$JOB"
+	for how in 's/NET="1"/NET="4097"/' 's/NET="1"/NET="-1"/' 's/NET="1"/NET="77"/' '/TYPE="unix".* NET="1".*WITH/{s/NET="1"/NET="2"/;:a;n;ba;}' \
+		'/TYPE="tcp".* NET="1".*WITH/{s/NET="1"/NET="2"/;:a;n;ba;}'; do
+		edit "$(image 1)" forged.tar files "$how"
+		run --separate-stderr clean xrestart -d -i forged.tar "$JOB"
+		status_is 6 || { echo "# $how" >&2; false; }
+	done
+	clean xrestart -d -q "$JOB" >/dev/null
+	touch p.go
+	XOS_WAIT=40 wait_until there p.ok p.fail
+	[ -e p.ok ]
 }
