@@ -286,6 +286,15 @@ static void close_std(struct restart_run *run)
 			close(run->o.std[i]);
 }
 
+/* A shell of the job's had its terminal: it would read end-of-file in the background, and exit. */
+static void await_foreground(const struct revive *v)
+{
+	const struct image_member *m = image_find(v->im, "global");
+
+	if (!v->o->detach && m && m->text && strstr(m->text, " FOREGROUND=\""))
+		terminal_await();
+}
+
 /* It runs already, and nobody would know. Its end is awaited: as long as a group has zombies, it has the terminal. */
 static void end_unrecorded(struct revive *v)
 {
@@ -306,6 +315,7 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 	struct job *old = NULL;
 	int rc;
 
+	await_foreground(v);
 	fill_run(v, run);
 	if (end_running(v, e) || supervise_begin(&sig, e) || terminal_begin(v, e))
 		return -1;

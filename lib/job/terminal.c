@@ -64,6 +64,19 @@ void terminal_keep(struct terminal *t)
 	t->fd = -1;
 }
 
+void terminal_await(void)
+{
+	AUTO_FD int fd = open("/dev/tty", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	pid_t own = getpgrp();
+	struct sigaction sa;
+	sigset_t blocked;
+
+	/* The kernel stops us in the call, and makes it again when we go on. */
+	if (fd >= 0 && !ours(fd) && !sigaction(SIGTTOU, NULL, &sa) && sa.sa_handler == SIG_DFL &&
+	    !sigprocmask(SIG_BLOCK, NULL, &blocked) && !sigismember(&blocked, SIGTTOU))
+		ioctl(fd, TIOCSPGRP, &own);
+}
+
 /* Calls of somebody in the background would stop him. */
 static void undisturbed(int fd, unsigned long req, const void *arg)
 {

@@ -24,6 +24,9 @@ struct terminal {
 	struct terminal_look was;
 };
 void terminal_keep(struct terminal *t);
+/* Before terminal_keep(), for who must have the foreground: in the background the caller stops until a shell's `fg`, as every
+ * program that sets its terminal there. Where nobody could do that, or SIGTTOU is blocked or ignored, it goes on. */
+void terminal_await(void);
 /* Gives the foreground to that group of our session, if we have it still. */
 void terminal_give(const struct terminal *t, pid_t pgid);
 /* The settings of l, if we have the foreground still. Only a pseudo terminal takes speed, parity and the like (c_cflag), which are

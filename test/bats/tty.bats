@@ -370,6 +370,22 @@ OWN='tty >ttyname.new; mv ttyname.new ttyname'
 	over 5
 }
 
+@test "in the background xrestart of a shell stops before it makes anything, until fg" {
+	someone
+	begin group
+	clean xcheckpoint -q -k "$JOB"
+	over 75
+	rm -f look winch
+	on_terminal 24 80 "xrestart -q $JOB & until jobs -s | grep -q xrestart; do sleep 0.05; done; touch halted; until [ -e go ]; do sleep 0.05; done; fg" "set -m"
+	wait_until test -e halted
+	[ "$(field "$JOB" STATE)" = stopped ] && no_processes
+	touch go
+	wait_until test -e winch
+	looks "^24 80 .*3, 7,.*True"
+	touch end
+	over 5
+}
+
 @test "a command that a script started with & touches no terminal" {
 	someone
 	on_terminal 24 80 "xcgexec -q -j $JOB -- $PY raw.py quiet & stty -echo; stty -g >during; wait"
