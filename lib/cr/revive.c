@@ -16,7 +16,6 @@
 #include <limits.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -32,7 +31,6 @@ struct revive {
 	bool in_group;
 	struct restart_run run;
 	struct terminal tty;                   /* ours; fd -1: none, or detached */
-	struct shared { bool changed; } *shared; /* with a child in new namespaces */
 };
 
 /* ---- the image ---- */
@@ -200,30 +198,17 @@ static int enter(void *ctx, bool born_inside)
 }
 
 /* The terminal becomes as the job had it, and a group of the job's own on it (a shell's) gets the foreground; at the job's end
- * all that is taken back. The change comes before the job runs: it would be stopped for reading in the background otherwise.
- * Perhaps this is not the supervisor but a child of it in new namespaces. */
+ * all that is taken back. The change comes before the job runs: it would be stopped for reading in the background otherwise, and
+ * SIGWINCH comes before what is typed. Perhaps this is not the supervisor but a child of it in new namespaces. */
 static void before_run(void *ctx)
 {
 	struct revive *v = ctx;
+	bool changed = v->run.terminal_number == terminal_number(v->tty.fd) && terminal_apply(&v->tty, &v->run.terminal);
 
-	if (v->tty.fd < 0)
-		return;
-	if (v->run.terminal_number == terminal_number(v->tty.fd))
-		v->shared->changed = terminal_apply(&v->tty, &v->run.terminal);
 	if (v->run.foreground)
 		terminal_give(&v->tty, v->run.foreground);
-}
-
-static int terminal_begin(struct revive *v, struct err *e)
-{
-	v->tty.fd = -1;
-	if (v->o->detach)
-		return 0;
-	v->shared = mmap(NULL, sizeof *v->shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (v->shared == MAP_FAILED)
-		return err_set(e, EX_FAILED, "out of memory");
-	terminal_keep(&v->tty);
-	return 0;
+	if (changed)
+		terminal_changed(&v->tty);
 }
 
 static void fill_run(struct revive *v, struct restart_run *run)
@@ -317,8 +302,11 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 
 	await_foreground(v);
 	fill_run(v, run);
-	if (end_running(v, e) || supervise_begin(&sig, e) || terminal_begin(v, e))
+	v->tty.fd = -1;
+	if (end_running(v, e) || supervise_begin(&sig, e))
 		return -1;
+	if (!v->o->detach)
+		terminal_keep(&v->tty);
 	rc = make_job(v, &old, e);
 	if (!rc && v->o->detach)
 		rc = detached_stdio(v, run, e);
@@ -353,8 +341,6 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 		cleanup_fd(&null);
 	}
 	pid_list_free(&run->roots);
-	if (v->tty.fd >= 0 && v->shared->changed)
-		terminal_changed(&v->tty);
 	rc = supervise(v->j, &so, status, e);
 	terminal_back(&v->tty, true);
 	return rc;

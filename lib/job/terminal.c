@@ -118,7 +118,8 @@ void terminal_changed(const struct terminal *t)
 {
 	pid_t pgid = t->fd >= 0 ? foreground(t->fd) : -1;
 
-	if (pgid > 1)
+	/* 0: a group that was there before the PID namespace in which we are, as our own */
+	if (pgid == 0 || pgid > 1)
 		kill(-pgid, SIGWINCH);
 }
 

@@ -328,21 +328,21 @@ window() { rm -f ended; W=$1; t new-session -d -s "$W" -x "$2" -y 24 "$VIA$3; ec
 first() { window w 80 "xcgexec -j $JOB -- $*" && wait_until is_running; }
 is_running() { [ "$(job_state)" = running ]; }
 # painted PATTERN: the newest terminal shows it
-painted() { wait_until shows "$W" "$1" || { t capture-pane -p -t "$W" >&2; return 1; }; }
+painted() { XOS_WAIT=$SLOW wait_until shows "$W" "$1" || { t capture-pane -p -t "$W" >&2; return 1; }; }
 has_ended() { [ "$(cat ended)" = "$1" ]; }
 # moves COMMAND: the job goes to a new terminal, again and again, of the same and of another size; then COMMAND ROUND COLUMNS must succeed
 moves()
 {
 	for ((i = 0; i < ROUNDS + 1; i++)); do
 		as xcheckpoint -k -q "$JOB" || return 1
-		wait_until has_ended 75
+		XOS_WAIT=$SLOW wait_until has_ended 75
 		t kill-session -t "$W"
 		window "w$i" $((80 + i % 4)) "xrestart -t -q $JOB"
 		"$1" "$i" $((80 + i % 4)) || { tell "round $i"; t capture-pane -p -t "$W" >&2; return 1; }
 	done
 }
 keys() { t send-keys -t "$W" "$@"; }
-ends() { wait_until has_ended "$1" && [ "$(as xps -a -n -j "$JOB" -o EXIT | tr -d ' ')" = "$1" ]; }
+ends() { XOS_WAIT=$SLOW wait_until has_ended "$1" && [ "$(as xps -a -n -j "$JOB" -o EXIT | tr -d ' ')" = "$1" ]; }
 
 less_moves() { need_command less; first less numbers; painted '^22$'; keys 30g; painted '^52$'; sees() { painted '^52$'; }; moves sees; keys q; ends 0; }
 top_moves() { need_command top; first top; painted 'PID USER'; sees() { painted 'PID USER'; }; moves sees; keys q; ends 0; }
@@ -400,7 +400,8 @@ recorded()
 	first "script -q -e -f record -c 'bash --norc'"
 	keys 'PS1="now> "; x=kept' Enter
 	painted '^now>$'
-	says() { keys "echo \$x-$1 \$(stty size)" Enter && painted "^kept-$1 24 $2\$"; }
+	# script may take keys before it has heard of the size.
+	says() { keys Enter && painted '^now>$' && keys "echo \$x-$1 \$(stty size)" Enter && painted "^kept-$1 24 $2\$"; }
 	moves says
 	keys 'exit 7' Enter
 	ends 7
