@@ -1,6 +1,7 @@
 /* fuzz_proc: any bytes as files of /proc/PID, and as numbers of users. The first byte chooses. */
 #include "common/num.h"
 #include "common/proc.h"
+#include "res/mntns_int.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -42,6 +43,24 @@ static void status(const char *text)
 	proc_status_free(&s);
 }
 
+/* text is taken. */
+static void mounts(char *text)
+{
+	struct err e = ERR_INIT;
+	struct mtab t;
+
+	if (mtab_parse(&t, text, &e) < 0)
+		must(e.code && e.msg[0]);
+	else
+		for (size_t i = 0; i < t.n; i++) {
+			const struct minfo *m = &t.v[i];
+
+			must(m->root && m->point[0] == '/' && m->type && m->source && m->opts && m->super);
+			must(m->up == MNTNS_NONE || (m->up < i && t.v[m->up].id == m->parent));
+		}
+	mtab_free(&t);
+}
+
 static void numbers(const char *text)
 {
 	char name[16];
@@ -80,6 +99,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	case 't':
 		status(text);
 		break;
+	case 'i':
+		mounts(text);
+		return 0;
 	case 'm':
 	case 'M':
 		maps(text, data[0] == 'M');
