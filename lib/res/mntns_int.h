@@ -120,6 +120,7 @@ struct rmount {
 	const char *point, *source, *root, *type, *devname;
 	unsigned long flags;
 	bool file, copy, hidden, recursive, unbindable, master_host, late, terminal;
+	bool all_private;              /* recursive: what is hidden below it is private */
 	uint64_t pty;                  /* id of the master whose slave is mounted, 0: none */
 	size_t sb;                     /* index, MNTNS_NONE */
 	uint64_t group, master;

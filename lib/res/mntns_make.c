@@ -197,10 +197,59 @@ static int adopt(struct rmtab *t, size_t top, struct err *e)
 	return rc;
 }
 
+/* ---- propagation of copies ---- */
+
+static const struct minfo *find_id(const struct mtab *have, int id)
+{
+	for (size_t k = 0; k < have->n; k++)
+		if (have->v[k].id == id)
+			return &have->v[k];
+	return NULL;
+}
+
+/* It was made private with what is hidden below something: follows the machine's again, if that is shared. */
+static int follow_again(const struct rmtab *t, const struct rmount *m, int fd, struct err *e)
+{
+	AUTO_FD int old = open(MNTNS_OLD, O_PATH | O_DIRECTORY | O_CLOEXEC), from = -1;
+	const struct minfo *x;
+	struct mtab have;
+	char path[PATH_MAX];
+	bool follows;
+	int id;
+
+	if (restore_path(t->r, m->source, path, e))
+		return -1;
+	from = old < 0 ? -1 : sys_open_in(old, path, O_PATH, RESOLVE_IN_ROOT_);
+	if (from < 0 || sys_mount_id(from, &id, NULL, NULL))
+		return err_sys(e, "mount %s: cannot open %s", m->point, path);
+	if (mtab_read(&have, AT_FDCWD, MNTNS_PROC "/mountinfo", e))
+		return -1;
+	x = find_id(&have, id);
+	follows = x && x->master;
+	mtab_free(&have);
+	return follows && sys_move_mount(from, fd, MOVE_SET_GROUP_) ? err_sys(e, "mount %s: cannot make it follow the machine's (needs Linux 5.15)", m->point) : 0;
+}
+
+static bool was_made_private(const struct rmtab *t, const struct rmount *m)
+{
+	for (size_t up = (size_t)(m - t->v); up != MNTNS_NONE; up = t->v[up].parent)
+		if (t->v[up].all_private)
+			return true;
+	return false;
+}
+
+/* fd: of the mount, which came as a copy of the machine's or with one (adopted). What is hidden no path leads to. */
+static int own_propagation(const struct rmtab *t, const struct rmount *m, int fd, bool adopted, struct err *e)
+{
+	if ((!m->master_host || m->all_private) && by_fd(fd, MS_PRIVATE | (m->all_private ? MS_REC : 0)))
+		return err_sys(e, "mount %s: cannot make it private", m->point);
+	return m->master_host && (adopted ? was_made_private(t, m) : m->all_private) ? follow_again(t, m, fd, e) : 0;
+}
+
 /* ---- making ---- */
 
 /* One that is there already gets its options, when they are not as they were. */
-static int settle_adopted(const struct rmount *m, struct err *e)
+static int settle_adopted(const struct rmtab *t, const struct rmount *m, struct err *e)
 {
 	AUTO_FD int fd = open_point(m);
 	int id;
@@ -210,7 +259,7 @@ static int settle_adopted(const struct rmount *m, struct err *e)
 		return 0;
 	if (set_flags(m, fd, e))
 		return -1;
-	return !m->master_host && by_fd(fd, MS_PRIVATE) ? err_sys(e, "mount %s: cannot make it private", m->point) : 0;
+	return own_propagation(t, m, fd, true, e);
 }
 
 /* A copy of what this machine no longer has mounted. */
@@ -259,7 +308,7 @@ static int make_one(struct rmtab *t, size_t i, struct err *e)
 	m->on = m->parent == MNTNS_NONE ? 0 : id;
 	if (set_flags(m, fd, e) || (whole && adopt(t, i, e)))
 		return -1;
-	return !m->master_host && by_fd(fd, MS_PRIVATE) ? err_sys(e, "mount %s: cannot make it private", m->point) : 0;
+	return own_propagation(t, m, fd, false, e);
 }
 
 int rmtab_make(struct rmtab *t, bool late, struct err *e)
@@ -267,7 +316,7 @@ int rmtab_make(struct rmtab *t, bool late, struct err *e)
 	for (size_t i = 0; i < t->n; i++) {
 		if (t->v[i].gone || (t->v[i].late != late && !(t->v[i].late && t->v[i].id)))
 			continue;
-		if (t->v[i].id ? settle_adopted(&t->v[i], e) : make_one(t, i, e))
+		if (t->v[i].id ? settle_adopted(t, &t->v[i], e) : make_one(t, i, e))
 			return -1;
 	}
 	return 0;
@@ -403,14 +452,6 @@ int rmtab_propagation(struct rmtab *t, struct err *e)
 }
 
 /* ---- is it as it was? ---- */
-
-static const struct minfo *find_id(const struct mtab *have, int id)
-{
-	for (size_t k = 0; k < have->n; k++)
-		if (have->v[k].id == id)
-			return &have->v[k];
-	return NULL;
-}
 
 /* A proc under another mount: what its options would forbid no proc has, and under the one that xrestart mounted they cannot be set. */
 static bool covered_proc(const struct rmtab *t, size_t i)

@@ -257,6 +257,27 @@ static void plan_propagation(struct dump *d, const struct dproc *p, struct mplan
 	}
 }
 
+/* A mount below another one cannot be named: it stays as the copy brings it, or is made private with all of that. */
+static void hidden_propagation(struct dump *d, const struct dproc *p, const struct mplan *pl)
+{
+	for (size_t i = 0; i < pl->m.n; i++) {
+		size_t top = i;
+
+		while (pl->v[top].hidden)
+			top = pl->m.v[top].up;
+		if (top != i && (pl->v[i].group || pl->v[i].master))
+			refuse(d, p, "mount %s (%s): hidden by another one, and shared", pl->m.v[i].point, pl->m.v[i].type);
+		for (size_t k = top + 1; k < i; k++) {
+			size_t up = k;
+
+			while (pl->v[up].hidden)
+				up = pl->m.v[up].up;
+			if (up == top && k != up && pl->v[k].master_host != pl->v[i].master_host)
+				refuse(d, p, "mounts %s and %s: both hidden by others, and only one follows the machine's", pl->m.v[k].point, pl->m.v[i].point);
+		}
+	}
+}
+
 /* What is only in mount namespaces of the job is made anew for each: it must not be in two. */
 struct only_here { uint32_t ns; uint64_t dev; unsigned peers; };
 
@@ -335,6 +356,7 @@ int mplan_make(struct dump *d, const struct dproc *p, int owner_user_fd, struct 
 	pl->pidns_owner = pl->pidns && pl->pidns->user && pl->pidns->user->fd != owner_user_fd ? pl->pidns->user->fd : -1;
 	choose_dumps(pl);
 	plan_propagation(d, p, pl);
+	hidden_propagation(d, p, pl);
 	if (shared_with_others(d, p, pl, e))
 		return -1;
 	return root_of(d, p, pl);

@@ -176,6 +176,13 @@ static int mount_parse(struct rmtab *t, const struct rec *rec, struct err *e)
 	if (m->hidden && (m->parent == MNTNS_NONE || m->sb != MNTNS_NONE || !(t->v[m->parent].recursive || t->v[m->parent].hidden)))
 		return err_set(e, EX_BAD_IMAGE, "line %zu: a hidden mount comes with its parent", rec->line);
 	m->late = t->n && is_late(t, m);
+	if (m->hidden && !m->master_host) {
+		size_t top = m->parent;
+
+		while (t->v[top].hidden)
+			top = t->v[top].parent;
+		t->v[top].all_private = true;
+	}
 	t->n++;
 	return 0;
 }

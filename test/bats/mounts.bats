@@ -14,7 +14,7 @@ frame()
 			# an ordinary user's restart has a proc of its own on top of the machine's
 			awk '$5 == "/proc" && $4 == "/" { next } { n = split($0, w, " "); m = w[5] " " w[4] " " w[6]; for (i = 7; w[i] != "-"; i++) m = m " " w[i]
 				print m " dev:" w[3] " id:" w[1] " on:" w[2] " " w[i + 1] " " w[i + 2] " " w[i + 3] }' "${1:-/proc/self/mountinfo}" | sort |
-			awk 'function num(what, v) { if (!((what, v) in seen)) seen[what, v] = what ++n[what]; return seen[what, v] }
+			awk 'function num(what, v) { if (!((what, v) in seen)) seen[what, v] = ++n[what]; return seen[what, v] }
 				{ for (i = 1; i <= NF; i++) if ($i ~ /^(shared|master|dev|id|on|propagate_from):/) { split($i, p, ":"); v = substr($i, length(p[1]) + 2)
 				  k = p[1] ~ /shared|master|prop/ ? "peer" : p[1] == "dev" ? "dev" : "id"; if (k != "dev" || v ~ /^0:/) $i = p[1] ":" num(k, v) } print }'
 		}
@@ -274,6 +274,45 @@ pivot='enter() { mkdir old; pivot_root . old; cd /; umount -l /old; rmdir /old; 
 	END
 }
 
+# a machine where all mounts are shared, and one is below another
+shared_machine()
+{
+	mkdir "$AT/h"
+	background unshare -m --propagation shared sh -c "mount --make-rshared / && mount -t tmpfs below '$AT/h' && mkdir '$AT/h/in' && mount -t tmpfs top '$AT/h' &&
+		mkdir '$AT/h/sub' && mount -t tmpfs sub '$AT/h/sub' && : >'$AT/holds' && exec sleep 600"
+	HOLDER=$!
+	wait_until there "$AT/holds"
+	AS=(nsenter --mount="/proc/$HOLDER/ns/mnt" --wd="$PWD")
+}
+
+@test "where all mounts are shared, one below another: a private namespace" {
+	need_command nsenter
+	shared_machine
+	lasts unshare -m <<<'build() { :; }; check() { umount "$AT/h/sub"; umount "$AT/h"; [ -d "$AT/h/in" ]; }'
+}
+
+@test "where all mounts are shared, one below another: a namespace that follows" {
+	need_command nsenter
+	shared_machine
+	lasts unshare -m --propagation slave <<<'build() { :; }; check() { :; }'
+}
+
+@test "where all mounts are shared, one below another: a namespace that follows in parts" {
+	need_command nsenter
+	shared_machine
+	lasts unshare -m <<-'END'
+		build() { mount --make-private /; mount --make-slave "$AT/h"; }
+		check() { :; }
+	END
+	as xcgkill -q "$JOB" || :
+	rm -f "$AT"/{go,ok,ready}
+	JOB=$JOB-2
+	lasts unshare -m --propagation slave <<-'END'
+		build() { mount --make-private "$AT/h"; mount --make-private /dev; }
+		check() { :; }
+	END
+}
+
 # ---- refused ----
 
 @test "refused: a tmpfs that two namespaces of the job share, and the job goes on" {
@@ -324,3 +363,53 @@ pivot='enter() { mkdir old; pivot_root . old; cd /; umount -l /old; rmdir /old; 
 	END
 	umount host
 }
+
+# ---- killed ----
+
+mounted() { sort "/proc/${HOLDER:-self}/mountinfo"; }
+script_runs() { pgrep -f "^bash $AT/script" >/dev/null; }
+script_gone() { ! script_runs; }
+
+kill_it()
+{
+	local p
+	for p in $(pgrep -f "^([^ ]*/)?xrestart -q $JOB\$"); do kill -9 "$p" 2>/dev/null || :; done
+	gone "$1"
+}
+
+# killed SCRIPT: xrestart is, at random instants, while it makes the mounts of the script
+killed()
+{
+	local i n=25 before p shots=0
+	[ -z "$XOS_TEST_LONG" ] || n=250
+	start "${OWN[@]}" <<<"$1"
+	as xcheckpoint -k -q "$JOB"
+	before=$(mounted)
+	for ((i = 0; i < n; i++)); do
+		background as xrestart -q "$JOB"
+		sleep "0.$(printf %03d $((RANDOM % 120)))"
+		# it may still be one of those that start it
+		XOS_WAIT=30 wait_until kill_it $!
+		wait $! || :
+		# whoever was under its control goes with it; a job that was whole already lives
+		XOS_WAIT=2 wait_until script_gone 2>/dev/null && shots=$((shots + 1)) || as xcheckpoint -k -q "$JOB"
+		wait_until script_gone
+		[ "$(mounted)" = "$before" ] || { diff <(mounted) <(echo "$before") >&2; return 1; }
+	done
+	echo "# killed in the middle: $shots of $i" >&3
+	[ $shots -gt 2 ]
+	as xrestart -d -q "$JOB" >/dev/null
+	as touch "$AT/go"
+	wait_until there "$AT/ok" "$AT/fail"
+	[ ! -e "$AT/fail" ] || { diff "$AT/before" "$AT/after"; echo "# $(cat "$AT/fail" "$AT/err")"; return 1; } >&2
+	[ "$(mounted)" = "$before" ]
+}
+
+@test "xrestart killed at any instant where all mounts are shared: none is left, no process either, and the next restart is right" {
+	need_command nsenter
+	# whatever is mounted too early, or in the wrong place, would be seen by all
+	shared_machine
+	killed "MORE=; $overlay"
+}
+
+@test "ordinary user: xrestart killed at any instant: no mount and no process is left, and the next restart is right" { killed "$propagation"; }
