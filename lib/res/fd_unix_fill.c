@@ -263,22 +263,28 @@ static int connect_out(struct restore *r, const struct usock *u, struct err *e)
 }
 
 /* Buffers were made larger, options not set yet: a new socket's are what OPTIONS leaves out. */
-static int buffers_back(const struct usock *u, struct err *e)
-{
-	AUTO_FD int fresh = sock_make(AF_UNIX, u->type | SOCK_CLOEXEC, 0);
-	int v, lock = 0;
-	socklen_t n = sizeof v;
+struct usual { int v, type; uint32_t net; }; /* size of a new socket's send buffer; v 0: not known yet */
 
-	if (fresh < 0 || getsockopt(fresh, SOL_SOCKET, SO_SNDBUF, &v, &n))
-		return err_sys(e, "cannot ask for a socket's buffer");
-	v /= 2;
+static int buffers_back(const struct usock *u, struct usual *s, struct err *e)
+{
+	int v, lock = 0;
+
+	if (!s->v || s->type != u->type || s->net != u->f->net) {
+		AUTO_FD int fresh = sock_make(AF_UNIX, u->type | SOCK_CLOEXEC, 0);
+		socklen_t n = sizeof s->v;
+
+		*s = (struct usual){ 0, u->type, u->f->net };
+		if (fresh < 0 || getsockopt(fresh, SOL_SOCKET, SO_SNDBUF, &s->v, &n))
+			return err_sys(e, "cannot ask for a socket's buffer");
+	}
+	v = s->v / 2;
 	if (setsockopt(u->f->fd, SOL_SOCKET, SO_SNDBUFFORCE, &v, sizeof v))
 		setsockopt(u->f->fd, SOL_SOCKET, SO_SNDBUF, &v, sizeof v);
 	setsockopt(u->f->fd, SOL_SOCKET, 72 /* SO_BUF_LOCK */, &lock, sizeof lock);
 	return 0;
 }
 
-static int finish(struct restore *r, struct usock *u, struct err *e)
+static int finish(struct restore *r, struct usock *u, struct usual *s, struct err *e)
 {
 	uint64_t uid, gid, mode;
 	struct stat st;
@@ -297,7 +303,7 @@ static int finish(struct restore *r, struct usock *u, struct err *e)
 	}
 	if (u->shutdown && shutdown(fd, u->shutdown - 1) && errno != ENOTCONN)
 		return err_sys(e, "cannot shut a socket down");
-	if (buffers_back(u, e) || sockopt_set(&u->f->rec, fd, 0, e) || fd_set_flags(fd, &u->f->rec, e))
+	if (buffers_back(u, s, e) || sockopt_set(&u->f->rec, fd, 0, e) || fd_set_flags(fd, &u->f->rec, e))
 		return -1;
 	if (rec_u64(&u->f->rec, "UID", UINT32_MAX, &uid, e) || rec_u64(&u->f->rec, "GID", UINT32_MAX, &gid, e) ||
 	    rec_u64(&u->f->rec, "MODE", 07777, &mode, e))
@@ -314,8 +320,10 @@ static struct usock *at(struct restore *r, size_t i)
 
 static int finish_all(struct restore *r, struct err *e)
 {
+	struct usual s = { 0 };
+
 	for (size_t i = 0; i < r->nfiles; i++)
-		if (at(r, i) && (ns_net_enter(r, at(r, i)->f, e) || finish(r, at(r, i), e)))
+		if (at(r, i) && (ns_net_enter(r, at(r, i)->f, e) || finish(r, at(r, i), &s, e)))
 			return err_prefix(e, "file %zu", i + 1);
 	return 0;
 }

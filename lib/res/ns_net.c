@@ -285,9 +285,10 @@ static int go(struct restore *r, uint32_t id, struct err *e)
 	struct rns *n = id ? ns_find(r, id, NSK_NET) : NULL;
 
 	r->net = id;
-	sock_go(SOCK_HERE);
-	if (!id)
+	if (!id) {
+		sock_go(SOCK_HERE);
 		return 0;
+	}
 	if (!n)
 		return err_set(e, EX_BAD_IMAGE, "NET=%u is no network namespace", id);
 	if (!n->diag) {
@@ -297,7 +298,6 @@ static int go(struct restore *r, uint32_t id, struct err *e)
 		n->place.fd[NSK_NET] = n->fd;
 		sock_go((struct sock_where){ -1, &n->place });
 		fd = sock_make(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
-		sock_go(SOCK_HERE);
 		fd = fd < 0 ? fd : restore_high_fd(r, fd);
 		if (fd < 0)
 			return err_sys(e, "cannot make a socket in network namespace %u", id);

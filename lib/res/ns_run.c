@@ -69,7 +69,7 @@ static int become_somebody(struct err *e)
 	return 0;
 }
 
-static int enter(const struct ns_place *at, struct err *e)
+int ns_go(const struct ns_place *at, struct err *e)
 {
 	bool in[NSK_COUNT] = { false };
 
@@ -125,7 +125,7 @@ static void child(const struct ns_place *at, const struct ns_job *job, int sock)
 	int give = -1;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if ((job->before && job->before(job->ctx, &h.e)) || enter(at, &h.e)) {
+	if ((job->before && job->before(job->ctx, &h.e)) || ns_go(at, &h.e)) {
 		h.rc = -1;
 	} else if (at->fd[NSK_PID] >= 0) {
 		int st = 0;

@@ -33,6 +33,8 @@ struct ns_job {
 };
 /* Becomes that user, with his groups; for good. (uid_t)-1: nothing. */
 int ns_become(uid_t uid, struct err *e);
+/* Goes there, for good. EX_PERM and others: as ns_run. */
+int ns_go(const struct ns_place *at, struct err *e);
 /* Forks, enters, runs. answer, got: may be NULL. 0, or -1: e is what failed inside, or EX_PERM when a namespace cannot be entered. A PID namespace
  * is entered by one more fork. */
 int ns_run(const struct ns_place *at, const struct ns_job *job, struct buf *answer, int *got, struct err *e);
