@@ -3,6 +3,7 @@
 # restart. As root and, where the kernel lets him, as an ordinary user in a user namespace. And what must not happen: refused by name, nothing left behind.
 
 load helper
+load ckpt
 
 # The shell: `build` and `check` come from the test. Mounts are told without numbers: peers and file systems get the same ones each time.
 frame()
@@ -367,6 +368,27 @@ shared_machine()
 		check() { :; }
 	END
 	umount host
+}
+
+@test "records of mounts that are wrong are refused before anything is made" {
+	local how
+	need_command "${CC:-cc}"
+	start "${OWN[@]}" <<<'build() { mkdir "$AT/m" "$AT/d"; mount -t tmpfs m "$AT/m"; : >"$AT/f"; mount --bind /etc/passwd "$AT/f"; mount --bind /usr "$AT/d"; }; check() { :; }'
+	as xcheckpoint -k -q "$JOB"
+	for how in 's/^(.*POINT="[^"]*\/f".*)/\1 PTY="1"/' 's/^(.*POINT="[^"]*\/f".*)/\1 PTY="99999999"/' 's/^(.*POINT="[^"]*\/d".*)/\1 PTY="1"/' \
+		's/^(.*POINT="[^"]*)\/d"/\1\/..\/d"/' 's/^(.*POINT="[^"]*\/m".*) SB="1"/\1 SB="2"/' 's/PARENT="1"( POINT="[^"]*\/d")/PARENT="99"\1/' \
+		's/PARENT="1"/PARENT="0"/' 's/FSTYPE="tmpfs" DEVNAME="m" SUPER/FSTYPE="ext4" DEVNAME="m" SUPER/' 's/^(.*POINT="[^"]*\/d".*)/\1 HIDDEN="1"/' \
+		's/CONTENT="[^"]*"/CONTENT="files"/' 's/^(.*POINT="[^"]*\/d" OPTIONS=")rw/\1what/' 's/^(.*POINT="[^"]*\/d".*)/\1 MASTER="nobody"/' \
+		's/^(TYPE="mount" .*POINT="\/".*)$/\1 GROUP="99999"/'; do
+		edit "$(image 1)" other.tar namespaces "$how"
+		run as xrestart -d -i other.tar
+		[ "$status" -eq 6 ] || { echo "# $how: $status: $output" >&2; false; }
+		[ -z "$(pgrep -f "^bash $AT/script")" ]
+	done
+	as xrestart -d -q "$JOB" >/dev/null
+	as touch "$AT/go"
+	wait_until there "$AT/ok" "$AT/fail"
+	[ -e "$AT/ok" ]
 }
 
 # ---- killed ----
