@@ -366,16 +366,11 @@ static const char *text(const struct dfile *f, char out[2 * INET_TEXT + 32])
 	return out;
 }
 
-static bool urgent(const struct dfile *f)
-{
-	return events(f->lfd) & POLLPRI;
-}
-
 static int check_queues(struct dump *d, struct dfile *f, const struct plan *p, const char *what)
 {
 	if (p->way == LISTENING || p->way == ALONE || p->way == CONNECTING || p->way == PENDING)
 		return 0;
-	if (urgent(f))
+	if (events(f->lfd) & POLLPRI)
 		return refuse(d, f->p, "fd %d: %s: urgent data waits in it", f->fd, what);
 	if (sockopt_int(f->lfd, SO_PEEK_OFF) >= 0 && tcp_waiting(f))
 		return refuse(d, f->p, "fd %d: %s: SO_PEEK_OFF is set and data waits in it", f->fd, what);
@@ -404,6 +399,8 @@ static int tcp_check(struct dump *d, struct dfile *f, struct err *e)
 		return 0;
 	if (p.way == REFUSED)
 		return (p.later ? refuse_for_now : refuse)(d, f->p, "fd %d: %s: %s", f->fd, what, p.why);
+	if (!p.table->lo && (p.way == PAIR || p.way == ORPHAN || p.way == PENDING || p.way == CLOSED))
+		refuse(d, f->p, "fd %d: %s: the loopback interface of its network namespace is down, so that no restart could connect it", f->fd, what);
 	sockopt_check(d, f, what);
 	if (p.way == OUTSIDE || p.way == FAR)
 		tcp_outside_check(d, f, what, p.state, p.way == FAR);

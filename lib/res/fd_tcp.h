@@ -33,7 +33,7 @@ int tcp_state(int fd);
 
 /* ---- checkpoint ---- */
 
-struct tcp_table { struct dns *net; struct inet_diag diag; bool blind; /* this kernel does not tell */ };
+struct tcp_table { struct dns *net; struct inet_diag diag; bool blind, lo; /* this kernel does not tell; the loopback interface is up */ };
 struct tcp_world {                       /* of one checkpoint */
 	struct tcp_table *tables; size_t ntables; /* one a network namespace, ours first */
 	uint64_t netns;                  /* cookie of our network namespace, 0: not known */

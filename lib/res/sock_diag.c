@@ -204,6 +204,14 @@ unsigned sock_diag_index(const char *name)
 	return ioctl(where.diag, SIOCGIFINDEX, &i) ? 0 : (unsigned)i.ifr_ifindex;
 }
 
+bool sock_lo_up(void)
+{
+	struct ifreq i = { .ifr_name = "lo" };
+	AUTO_FD int fd = sock_diag_open();
+
+	return fd >= 0 && !ioctl(fd, SIOCGIFFLAGS, &i) && (i.ifr_flags & IFF_UP);
+}
+
 /* One datagram of the answer. LAST: there is no more. */
 static int datagram(const struct nlmsghdr *h, size_t n, sock_diag_take *take, void *arg, struct err *e)
 {

@@ -19,6 +19,7 @@ int sock_diag_open(void);
 /* Interfaces there. False, 0: there is none. */
 bool sock_diag_name(unsigned index, char name[IF_NAMESIZE]);
 unsigned sock_diag_index(const char *name);
+bool sock_lo_up(void); /* the loopback interface: without it a host cannot even talk to itself */
 /* socket(2) */
 int sock_make(int family, int type, int protocol);
 bool sock_elsewhere(void); /* it is not ours */

@@ -15,6 +15,7 @@ static int add(struct dump *d, struct dns *net, struct err *e)
 		return -1;
 	w = sock_go(w);
 	rc = inet_diag_tcp(&t->diag, e);
+	t->lo = sock_lo_up();
 	sock_go(w);
 	t->net = net;
 	t->blind = rc == 1;

@@ -16,7 +16,7 @@ teardown()
 
 there() { local f; for f in "$@"; do [ -e "$f" ] && return 0; done; return 1; }
 
-python() { [ -x /usr/bin/python3 ] && echo /usr/bin/python3 || command -v python3; }
+python() { if [ -x /usr/bin/python3 ]; then echo /usr/bin/python3; else command -v python3; fi; }
 
 # In a namespace where nothing is up yet. The ports may well be in use outside.
 program()
@@ -76,7 +76,7 @@ servers()
 	shift
 	program >program.py
 	chmod 644 program.py
-	$how xcgexec -d -q -j "$JOB" -o out -e err -- "$@" "$(python)" program.py
+	$how xcgexec -d -q -j "$JOB" -o out -e err -- "$@" "$(python)" program.py >/dev/null
 	wait_until there log
 	wait_until further 3
 	$how xcheckpoint -q "$JOB"
@@ -205,9 +205,11 @@ far_job()
 		ip link add "$2" type veth peer name far0 netns "$(cat there)" && ip addr add 198.18.78.1/30 dev "$2" && ip link set "$2" up
 		while [ ! -e listens ]; do sleep 0.02; done
 		'"$1"'
-		wait' far "$(python)" "$LINK"
+		wait' far "$(python)" "$LINK" >/dev/null
 	wait_until there listens
 }
+
+all_seen() { [ "$(lines)" = "$(cat ok)" ]; }
 
 @test "a connection from the job's own network into a namespace of it" {
 	local i
@@ -222,7 +224,7 @@ far_job()
 	done
 	touch stop
 	wait_until there ok || { cat err >&2; return 1; }
-	wait_until [ "$(lines)" = "$(cat ok)" ]
+	wait_until all_seen
 }
 
 @test "a connection from outside into a namespace of the job is refused by name" {
@@ -233,6 +235,37 @@ far_job()
 	status_is 5
 	[[ "$stderr" =~ "pid $(cat there): fd "[0-9]+": TCP socket 198.18.78.2:7700 -> 198.18.78.1:"[0-9]+": it is connected to outside of its network namespace" ]]
 	wait_until further "$(lines)"
+	touch stop
+	wait_until there ok
+}
+
+@test "connections in a namespace whose loopback interface is down are refused by name" {
+	need_root
+	need_command unshare ip
+	unshare -n true || skip "no network namespaces"
+	clean xcgexec -d -q -j "$JOB" -- unshare -n "$(python)" -c '
+import os, socket, subprocess, time
+subprocess.check_call("ip link set lo up", shell=True)
+l = socket.create_server(("127.0.0.1", 7000)); c = socket.create_connection(("127.0.0.1", 7000)); s = l.accept()[0]
+subprocess.check_call("ip link set lo down", shell=True)
+open("there", "w").write("%d %d %d\n" % (os.getpid(), c.fileno(), s.fileno()))
+while not os.path.exists("up"): time.sleep(0.02)
+subprocess.check_call("ip link set lo up", shell=True)
+open("ready", "w").close()
+while not os.path.exists("stop"): time.sleep(0.02)
+c.sendall(b"x"); assert s.recv(1) == b"x"
+open("ok", "w").close()' >/dev/null
+	wait_until [ -s there ]
+	run --separate-stderr clean xcheckpoint -k "$JOB"
+	status_is 5
+	read -r pid one two <there
+	for fd in "$one" "$two"; do
+		grep -q "pid $pid: fd $fd: TCP socket .*: the loopback interface of its network namespace is down" <<<"$stderr"
+	done
+	touch up
+	wait_until there ready
+	clean xcheckpoint -k -q "$JOB"
+	clean xrestart -d -q "$JOB" >/dev/null
 	touch stop
 	wait_until there ok
 }

@@ -578,9 +578,28 @@ static void check_home(void)
 	VICTIM_CHECK(!getsockname(home_tcp, (struct sockaddr *)&x, &n) && ntohs(x.sin_port) == port);
 }
 
-int main(int argc, char **argv)
+/* Names of sockets are short. */
+static void to_directory_of(const char *path)
 {
 	char dir[4200];
+
+	snprintf(dir, sizeof dir, "%s", path);
+	VICTIM_CHECK(strrchr(dir, '/'));
+	*strrchr(dir, '/') = '\0';
+	VICTIM_TRY(chdir(dir));
+}
+
+static void check_far(void)
+{
+	hear(far_server, "and back", "unix, from another namespace");
+	hear(far_dgram, "from afar", "unix datagrams from another namespace");
+	hear(far_dgram, "again", "unix datagrams from another namespace");
+	unlink("xos-far-s");
+	unlink("xos-far-d");
+}
+
+int main(int argc, char **argv)
+{
 	int to[2], from[2], status;
 	size_t filled;
 	int unsent, later;
@@ -590,10 +609,7 @@ int main(int argc, char **argv)
 	victim_init(argc, argv);
 	unsent = !geteuid() || getenv("XOS_VICTIM_UNSENT");
 	signal(SIGPIPE, SIG_IGN);
-	snprintf(dir, sizeof dir, "%s", argv[1]);
-	VICTIM_CHECK(strrchr(dir, '/'));
-	*strrchr(dir, '/') = '\0';
-	VICTIM_TRY(chdir(dir)); /* names of sockets are short */
+	to_directory_of(argv[1]);
 	home();
 	enter();
 	VICTIM_TRY(pipe(to));
@@ -636,10 +652,6 @@ int main(int argc, char **argv)
 	if (read(from[0], &c, 1) != 1)
 		return 1; /* it has said why */
 	VICTIM_CHECK(c == 'k' && waitpid(pid, &status, 0) == pid);
-	hear(far_server, "and back", "unix, from another namespace");
-	hear(far_dgram, "from afar", "unix datagrams from another namespace");
-	hear(far_dgram, "again", "unix datagrams from another namespace");
-	unlink("xos-far-s");
-	unlink("xos-far-d");
+	check_far();
 	return victim_ok();
 }
