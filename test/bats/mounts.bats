@@ -319,6 +319,32 @@ shared_machine()
 	END
 }
 
+@test "a terminal of the job that is mounted on a file, as bubblewrap's /dev/console is" {
+	need_command script
+	lasts sh -c 'exec script -qfc "unshare -m bash \"$1/script\"" /dev/null' sh "$AT" <<-'END'
+		build() { T=$(tty); : >"$AT/console"; mount --bind "$T" "$AT/console"; }
+		check() {
+			[ "$(stat -c %t:%T:%d:%i "$AT/console")" = "$(stat -c %t:%T:%d:%i "$(tty)")" ]
+			echo said >"$AT/console"
+		}
+	END
+	wait_until grep -q said "$AT/out"
+}
+
+@test "a terminal of somebody else that is mounted on a file: /dev/null without a terminal to put in its place" {
+	need_command script
+	background script -qfc "tty >'$AT/tty'; exec sleep 600" /dev/null
+	wait_until grep -q pts "$AT/tty"
+	start "${OWN[@]}" <<-'END'
+		build() { : >"$AT/console"; mount --bind "$(cat "$AT/tty")" "$AT/console"; }
+		check() { :; }
+	END
+	as xcheckpoint -k -q "$JOB"
+	as xrestart -d -q "$JOB" >/dev/null
+	pid=$(pgrep -f "^bash $AT/script")
+	[ "$(stat -c %t:%T "/proc/$pid/root$AT/console")" = 1:3 ]
+}
+
 # ---- refused ----
 
 @test "refused: a tmpfs that two namespaces of the job share, and the job goes on" {

@@ -71,7 +71,7 @@ box_sh()
 {
 	cat <<-'END'
 		set -e -o pipefail
-		rows=$((1600 * LENGTH))
+		rows=$((2400 * LENGTH))
 		mkdir /tmp/box
 		awk -v n=$rows 'BEGIN {
 			print "PRAGMA journal_mode=WAL; CREATE TABLE t(i INTEGER PRIMARY KEY, v TEXT, k INTEGER); CREATE INDEX x ON t(k);"
@@ -79,7 +79,7 @@ box_sh()
 				s = (s * 16807) % 2147483647
 				print "INSERT INTO t VALUES(" i ", hex(" s " * 7), " s % 100 ");"
 				if (i % 7 == 0) print "UPDATE t SET v = v || " i " WHERE k = " s % 100 ";"
-				if (i % 20 == 0) print "SELECT count(*), sum(length(v)), sum(k) FROM t;"
+				if (i % 10 == 0) print "SELECT count(*), sum(length(v)), sum(k) FROM t;"
 			}
 		}' | sqlite3 /tmp/box/db | tee /tmp/box/answers | while read -r line; do
 			echo "$line" | tr 0-9 a-j | sha256sum >>/tmp/box/sums
