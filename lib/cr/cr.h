@@ -73,6 +73,7 @@ struct restart_run {
 	pid_t foreground;             /* group of the job that was in the foreground of its terminal, 0: none */
 	struct terminal_look terminal; /* how the job had its terminal, if it was in the foreground; */
 	unsigned terminal_number;     /* and which one it is connected to now; both are there before before_run */
+	int stops;                    /* in new namespaces: where their init tells of stops of that process, for supervise(); else -1 */
 	pid_t main;                   /* pid of the job's first process as seen by the caller */
 	struct pid_list roots;        /* children of the caller */
 };

@@ -105,19 +105,35 @@ static int own_proc(bool own_ipc, struct err *e)
 	return 0;
 }
 
-/* Signals for the job come to init from outside (its supervisor); it passes them on. */
-static void forward_and_reap(pid_t main, const sigset_t *set)
+/* What the supervisor sends comes from outside (si_pid 0). What the terminal sends comes to our whole group, and perhaps main is in it
+ * and has it; of the rest only what ends a job is passed on, as the supervisor does. What a member sends to its group is not for us. */
+static bool for_main(const siginfo_t *si, pid_t main)
+{
+	if (si->si_code != SI_KERNEL)
+		return si->si_pid == 0 && si->si_signo != SIGWINCH;
+	return (si->si_signo == SIGINT || si->si_signo == SIGQUIT || si->si_signo == SIGHUP) && getpgid(main) != getpgrp();
+}
+
+/* Stops of main's go to the supervisor as the signal's number: an init cannot stop. */
+static void forward_and_reap(pid_t main, const sigset_t *set, int stops)
 {
 	for (;;) {
 		siginfo_t si;
 		int sig = sigwaitinfo(set, &si), st;
 		pid_t pid;
 
-		if (sig > 0 && sig != SIGCHLD)
+		if (sig > 0 && sig != SIGCHLD && for_main(&si, main))
 			kill(main, sig);
-		while ((pid = waitpid(-1, &st, WNOHANG | __WALL)) > 0)
+		while ((pid = waitpid(-1, &st, WNOHANG | WUNTRACED | __WALL)) > 0) {
 			if (pid == main && (WIFEXITED(st) || WIFSIGNALED(st)))
 				_exit(WIFEXITED(st) ? WEXITSTATUS(st) : 128 + WTERMSIG(st));
+			if (pid == main && WIFSTOPPED(st)) {
+				unsigned char how = (unsigned char)WSTOPSIG(st);
+
+				if (write(stops, &how, 1) < 0)
+					log_debug("job", "nobody hears that it is stopped");
+			}
+		}
 		if (pid < 0 && errno == ECHILD)
 			_exit(0);
 	}
@@ -156,8 +172,8 @@ static void init_main(struct image *im, struct restart_run *run, int sync, int o
 	if (write(out, &rep, sizeof rep) != (ssize_t)sizeof rep)
 		_exit(EX_FAILED);
 	close_all_but(out);
-	close(out);
-	forward_and_reap(rep.main, &set);
+	fcntl(out, F_SETFL, O_NONBLOCK);
+	forward_and_reap(rep.main, &set, out);
 }
 
 static int start_init(struct image *im, struct restart_run *run, int sync[2], int out[2], bool user, pid_t *init, struct err *e)
@@ -209,6 +225,14 @@ static int drive(struct image *im, struct restart_run *run, int sync[2], int out
 	return -1;
 }
 
+/* Like the stop of a child: SIGCHLD. */
+static int hear_stops(int fd, struct err *e)
+{
+	if (fcntl(fd, F_SETOWN, getpid()) || fcntl(fd, F_SETSIG, SIGCHLD) || fcntl(fd, F_SETFL, O_ASYNC | O_NONBLOCK))
+		return err_sys(e, "cannot watch the namespaces' init");
+	return 0;
+}
+
 int nsinit_restart(struct image *im, struct restart_run *run, struct job *j, struct err *e)
 {
 	int sync[2] = { -1, -1 }, out[2] = { -1, -1 }, rc;
@@ -217,7 +241,11 @@ int nsinit_restart(struct image *im, struct restart_run *run, struct job *j, str
 	if (pipe2(sync, O_CLOEXEC) || pipe2(out, O_CLOEXEC))
 		rc = err_sys(e, "cannot make a pipe");
 	else
-		rc = drive(im, run, sync, out, &init, e);
+		rc = drive(im, run, sync, out, &init, e) || hear_stops(out[0], e) ? -1 : 0;
+	if (!rc) {
+		run->stops = out[0];
+		out[0] = -1;
+	}
 	for (int i = 0; i < 2; i++) {
 		cleanup_fd(&sync[i]);
 		cleanup_fd(&out[i]);

@@ -217,7 +217,7 @@ static void fill_run(struct revive *v, struct restart_run *run)
 		.o = { .subst = v->o->subst, .nsubst = v->o->nsubst, .reloc = v->o->reloc, .nreloc = v->o->nreloc,
 		       .trust = v->o->trust, .accept_changed = v->o->accept_changed, .tty = v->o->tty, .tcp_close = v->o->tcp_close, .unix_close = v->o->unix_close,
 		       .std = { 0, 1, 2 }, .image_owner = v->owner },
-		.enter = enter, .before_run = before_run, .ctx = v, .group = -1, .force_ns = v->o->new_ns || revive_needs_ns(),
+		.enter = enter, .before_run = before_run, .ctx = v, .group = -1, .stops = -1, .force_ns = v->o->new_ns || revive_needs_ns(),
 	};
 }
 
@@ -341,7 +341,9 @@ static int run_job(struct revive *v, int ready, int *status, struct err *e)
 		cleanup_fd(&null);
 	}
 	pid_list_free(&run->roots);
+	so.stops = run->stops;
 	rc = supervise(v->j, &so, status, e);
+	cleanup_fd(&run->stops);
 	terminal_back(&v->tty, true);
 	return rc;
 }

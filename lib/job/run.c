@@ -189,7 +189,7 @@ static int run_here(const struct job_run_opts *o, struct job_run_result *r, int 
 	cleanup_stdio(&s);
 	s.in = s.out = s.err = -1;
 	struct supervise_opts so = {
-		.wait_all = o->wait_all, .job_control = !o->detach, .time_ms = o->limits->time_ms,
+		.wait_all = o->wait_all, .job_control = !o->detach, .stops = -1, .time_ms = o->limits->time_ms,
 		.timed_out = &r->timed_out,
 	};
 	int k = supervise(j, &so, status, e);

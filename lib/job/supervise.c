@@ -69,8 +69,21 @@ static void stop_with_main(int sig)
 	sigaction(sig, &old, NULL);
 }
 
+static void main_stopped(struct loop *l, int sig)
+{
+	if (sig != SIGTSTP && sig != SIGTTIN && sig != SIGTTOU)
+		return;
+	stop_with_main(sig);
+	kill(l->main, SIGCONT);
+}
+
 static void reap(struct loop *l)
 {
+	unsigned char how;
+
+	while (l->o->stops >= 0 && read(l->o->stops, &how, 1) == 1)
+		if (l->o->job_control)
+			main_stopped(l, how);
 	for (;;) {
 		int st;
 		pid_t p = waitpid(-1, &st, WNOHANG | (l->o->job_control ? WUNTRACED : 0));
@@ -83,11 +96,7 @@ static void reap(struct loop *l)
 		if (p != l->main)
 			continue;
 		if (WIFSTOPPED(st)) {
-			int sig = WSTOPSIG(st);
-			if (sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU) {
-				stop_with_main(sig);
-				kill(l->main, SIGCONT);
-			}
+			main_stopped(l, WSTOPSIG(st));
 			continue;
 		}
 		l->main_done = true;

@@ -21,6 +21,8 @@ void supervise_child(const struct supervise_signals *s);
 struct supervise_opts {
 	bool wait_all;          /* -w: the job ends with its last member, not with its main process */
 	bool job_control;       /* stop together with the main process on SIGTSTP, SIGTTIN, SIGTTOU, as a shell expects */
+	int stops;              /* -1, or where j->main tells of stops of the process that it stands for, a signal's number each, and SIGCHLD
+	                         * comes with it; not blocking */
 	uint64_t time_ms;       /* limit of the run time, 0: none: SIGTERM to all, then SIGKILL */
 	uint64_t grace_ms;      /* between the two; 0: 5 s */
 	bool *timed_out;        /* set when the limit ended it; may be NULL */

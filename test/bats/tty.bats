@@ -115,9 +115,14 @@ write_job()
 		    s = os.get_terminal_size(t)
 		    a = termios.tcgetattr(t)
 		    with open(f + ".new", "w") as o:
-		        o.write("%d %d %r %s\n" % (s.lines, s.columns, a, os.tcgetpgrp(t) == os.getpgrp()))
+		        o.write("%d %d %r %s %d\n" % (s.lines, s.columns, a, os.tcgetpgrp(t) == os.getpgrp(), heard))
 		    os.rename(f + ".new", f)
-		signal.signal(signal.SIGWINCH, lambda *a: look("winch"))
+		heard = 0
+		def winch(*a):
+		    global heard
+		    heard += 1
+		    look("winch")
+		signal.signal(signal.SIGWINCH, winch)
 		if "group" in sys.argv:
 		    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
 		    os.setpgid(0, 0)
@@ -204,6 +209,7 @@ clean_as() { if [ -n "$AS" ]; then clean_user "$@"; else clean "$@"; fi; }
 
 raw_session()
 {
+	local n=0
 	someone "$@"
 	begin
 	for size in "30 90" "20 70"; do
@@ -214,7 +220,8 @@ raw_session()
 		on_terminal $size "xrestart -q $JOB"
 		wait_until test -e winch
 		grep -q "^$size .*3, 7,.*True" winch
-		looks "^$size .*3, 7,.*True"
+		sleep 0.2
+		looks "^$size .*3, 7,.*True $((++n))\$"
 	done
 	clean_as xcheckpoint -q -k "$JOB"
 	over 75
@@ -245,6 +252,32 @@ raw_session()
 	touch end
 	over 5
 }
+
+# The script's bash has the terminal afterwards as it was when the job stopped.
+ended_with() { wait_until test -e over && [ "$(cat status)" = "$1" ]; }
+stop_session()
+{
+	local pid n=0
+	someone "$@"
+	begin
+	for i in 1 2; do
+		clean_as xcheckpoint -q -k "$JOB"
+		ended_with 75
+		rm -f winch look halted
+		on_terminal 24 80 "xrestart -q $JOB; touch halted; fg" "set -m"
+		wait_until test -e winch
+		pid=$(field "$JOB" MAIN "${1:+$XOS_USER_DIR/state}")
+		[ -z "${1:-}" ] || pid=$(cat "/proc/$pid/task/$pid/children") # of the PID namespace's init
+		kill -TSTP $pid
+		wait_until test -e halted
+		looks "^24 80 .*True $((++n))\$"
+	done
+	touch end
+	ended_with 5
+}
+
+@test "a job that stops in the foreground: xrestart stops with it, and fg lets both go on" { stop_session; }
+@test "the same for a user's job in a new PID namespace" { stop_session user; }
 
 group_session()
 {
