@@ -90,6 +90,8 @@ void tcp_outside_put(struct dump *d, const struct tcp_repair *g);
 enum tcp_far { TCP_NOT_FAR, TCP_FAR, TCP_FAR_CLOSED, TCP_FAR_GONE, TCP_FAR_WAITS /* to be accepted */, TCP_FAR_MANY };
 /* The other end of f, of which x tells, in another network namespace: of the job (*other), closed, closed without a trace, or one of several. */
 enum tcp_far tcp_far_find(struct dump *d, const struct dfile *f, const struct inet_entry *x, struct dfile **other);
+/* A route leads from f's address to its other end, in the namespace that sock_go says: TCP_REPAIR needs one. */
+bool tcp_far_reaches(const struct dfile *f);
 /* What `from` keeps to send begins behind what `to` had received when they were read. ended: its program has sent the end. */
 bool tcp_far_moved(const struct tcp_repair *from, bool ended, const struct tcp_repair *to);
 

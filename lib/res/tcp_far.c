@@ -3,6 +3,7 @@
  * they are read again until what one end keeps begins where the other has received to, and both come back together. */
 #include "res/fd_tcp.h"
 #include "res/ns_obj.h"
+#include "common/cleanup.h"
 
 static bool in_job(struct dump *d, const struct dfile *f, uint32_t ino, struct dfile **out)
 {
@@ -45,6 +46,18 @@ enum tcp_far tcp_far_find(struct dump *d, const struct dfile *f, const struct in
 			*other = o;
 	}
 	return found == TCP_NOT_FAR && was_there(d, f) ? TCP_FAR_GONE : found;
+}
+
+bool tcp_far_reaches(const struct dfile *f)
+{
+	union inet_addr own, peer;
+	AUTO_FD int fd = -1;
+
+	if (!inet_own(f->lfd, &own) || !inet_peer(f->lfd, &peer))
+		return false;
+	fd = sock_make(own.sa.sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	inet_set_port(&own, 0);
+	return fd >= 0 && !bind(fd, &own.sa, inet_size(&own)) && !connect(fd, &peer.sa, inet_size(&peer));
 }
 
 bool tcp_far_moved(const struct tcp_repair *from, bool ended, const struct tcp_repair *to)

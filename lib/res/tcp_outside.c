@@ -14,6 +14,8 @@ int tcp_outside_check(struct dump *d, struct dfile *f, const char *what, int sta
 		return refuse_for_now(d, f->p, "fd %d: %s: its connection is not complete", f->fd, what);
 	if (far && !tcp_repair_allowed(d, f))
 		return refuse(d, f->p, "fd %d: %s: its other end is in another network namespace, which needs CAP_NET_ADMIN and a control group", f->fd, what);
+	if (far && !tcp_far_reaches(f))
+		return refuse(d, f->p, "fd %d: %s: no route leads to its other end, in another network namespace, any more", f->fd, what);
 	if (!far && !d->hold && d->tcp->capable)
 		return refuse(d, f->p, "fd %d: %s: the other end is outside the job, which needs a control group, or --tcp-close", f->fd, what);
 	if (!far && !tcp_repair_allowed(d, f))

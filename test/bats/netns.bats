@@ -227,6 +227,25 @@ all_seen() { [ "$(lines)" = "$(cat ok)" ]; }
 	wait_until all_seen
 }
 
+within() { nsenter --net="/proc/$(cat there)/ns/net" "$@"; }
+
+@test "a connection between namespaces without a route is refused by name" {
+	far_job '"$1" far.py connect'
+	wait_until there log
+	wait_until further 10
+	within ip link set far0 down
+	run --separate-stderr clean xcheckpoint -k "$JOB"
+	status_is 5
+	[[ "$stderr" =~ "TCP socket 198.18.78.2:7700 -> 198.18.78.1:"[0-9]+": no route leads to its other end, in another network namespace, any more" ]]
+	within ip link set far0 up
+	wait_until further "$(lines)"
+	clean xcheckpoint -k -q "$JOB"
+	clean xrestart -d -q "$JOB" >/dev/null
+	wait_until further "$(lines)"
+	touch stop
+	wait_until there ok
+}
+
 @test "a connection from outside into a namespace of the job is refused by name" {
 	far_job :
 	background "$(python)" far.py connect slowly
