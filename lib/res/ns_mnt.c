@@ -132,6 +132,7 @@ int ns_mnt_complete(struct restore *r, struct rns *n, struct err *e)
 	if (mntns_procs(r, &n->content, n->id, proc_make, &c, e))
 		return -1;
 	ns_place_owner(n, &at);
+	at.makes = true;
 	at.fd[NSK_MNT] = n->fd;
 	if (n->member->pidns)
 		at.fd[NSK_PID] = n->member->pidns->fd;

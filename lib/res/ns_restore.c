@@ -322,6 +322,7 @@ static int make_one(struct restore *r, struct rns *n, struct err *e)
 	if (n->kind == NSK_PID || (n->kind == NSK_TIME && maker_of(r, n)))
 		return 0; /* its first process makes it, cr/tree.c; or the one for whose children it is, ns_complete() */
 	ns_place_owner(n, &at);
+	at.makes = true;
 	rc = n->kind == NSK_USER ? ns_user_make(n, e) : ns_run(&at, &job, NULL, &n->fd, e);
 	if (rc)
 		return err_prefix(e, "%s namespace %u", ns_table[n->kind]->what, n->id);

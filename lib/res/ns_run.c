@@ -81,7 +81,7 @@ int ns_go(const struct ns_place *at, struct err *e)
 	for (int k = 0; k < NSK_COUNT; k++) {
 		if (at->fd[k] >= 0 && !in[k] && setns(at->fd[k], kinds[k].flag))
 			return err_sys(e, "cannot enter a %s namespace of the job", kinds[k].name);
-		if (k == NSK_USER && at->fd[k] >= 0 && become_somebody(e))
+		if (k == NSK_USER && at->makes && at->fd[k] >= 0 && become_somebody(e))
 			return -1;
 	}
 	return 0;

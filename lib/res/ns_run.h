@@ -18,6 +18,7 @@ struct ns_place {
 	int fd[NSK_COUNT];             /* -1: where we are */
 	/* Who enters the user namespace: the kernel asks for its owner, or for CAP_SYS_ADMIN over it. (uid_t)-1: as we are. */
 	uid_t as;
+	bool makes;                    /* files, so as somebody whom the user namespace maps; what is there is opened best as who we are */
 };
 #define NS_HERE { .fd = { -1, -1, -1, -1, -1, -1, -1, -1 }, .as = (uid_t)-1 }
 
