@@ -101,9 +101,18 @@ static uint32_t addr_index(const struct nlmsghdr *h, const struct rtattr *const 
 	return ((const struct ifaddrmsg *)NLMSG_DATA(h))->ifa_index;
 }
 
+
+/* Of IPv6 the newest of a scope is the first, and so the one that is taken when nothing speaks for another. */
+static bool addr_first(const struct rec *rec)
+{
+	uint64_t family;
+
+	return !rec_u64(rec, "FAMILY", UINT8_MAX, &family, NULL) && family == AF_INET6;
+}
+
 const struct nobj naddr_obj = {
 	.type = "addr", .get = RTM_GETADDR, .add = RTM_NEWADDR, .del = RTM_DELADDR, .head = sizeof(struct ifaddrmsg), .families = inet, .heads = addr_heads,
-	.fields = addr_fields, .own = addr_own, .loose = addr_loose, .put = addr_put, .build = addr_build, .again = addr_again, .index = addr_index,
+	.fields = addr_fields, .own = addr_own, .loose = addr_loose, .put = addr_put, .build = addr_build, .again = addr_again, .first = addr_first, .index = addr_index,
 };
 
 /* ---- neighbours ---- */

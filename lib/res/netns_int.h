@@ -72,6 +72,8 @@ struct nobj {
 	int (*build)(const struct rec *rec, struct nlmsg *m, struct err *e);
 	/* After it was added: makes a second message that completes it; 1: send it, 0: there is none, -1: e. */
 	int (*again)(const struct nobj *o, const struct rec *rec, struct nlmsg *m, struct err *e);
+	/* One that the kernel puts before its like when it is new: the last one is added first. */
+	bool (*first)(const struct rec *rec);
 	/* One that the kernel makes by itself, some moments later: it is given these before it is added. */
 	bool (*comes)(const struct rec *rec);
 	uint32_t (*index)(const struct nlmsghdr *h, const struct rtattr *const tb[]); /* of the link that it belongs to */

@@ -194,14 +194,32 @@ static int add(struct netns *s, const struct nobj *o, size_t i, struct nlmsg *m,
 	return rc == 1 ? nl_do(&s->nl, m) : rc;
 }
 
+/* Those that come to the end of the kernel's list, then those that come to its beginning. */
+static void put_in_order(const struct netns *s, const struct nobj *o, const struct lines *l, size_t *order)
+{
+	size_t from = 0, to = l->n;
+	struct rec rec;
+
+	for (size_t i = 0; i < l->n; i++) {
+		rec_list_get(s->list, l->v[i].i, &rec);
+		order[o->first && o->first(&rec) ? --to : from++] = i;
+	}
+}
+
 /* One may need another: a gateway its network, a rule its target. What fails is tried again as long as anything succeeds. */
 static int add_missing(struct netns *s, const struct nobj *o, struct lines *l, struct nlmsg *m, struct err *e)
 {
+	AUTO_FREE size_t *order = calloc(l->n + 1, sizeof *order);
+
+	if (!order)
+		return err_set(e, EX_FAILED, "out of memory");
+	put_in_order(s, o, l, order);
 	for (size_t before = SIZE_MAX, left;; before = left) {
 		struct err why = ERR_INIT;
 
 		left = 0;
-		for (size_t i = 0; i < l->n; i++) {
+		for (size_t k = 0; k < l->n; k++) {
+			size_t i = order[k];
 			int rc = l->v[i].same ? 0 : add(s, o, l->v[i].i, m, e);
 
 			if (err_is_set(e))
