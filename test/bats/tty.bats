@@ -117,11 +117,10 @@ write_job()
 		    with open(f + ".new", "w") as o:
 		        o.write("%d %d %r %s %d\n" % (s.lines, s.columns, a, os.tcgetpgrp(t) == os.getpgrp(), heard))
 		    os.rename(f + ".new", f)
-		heard = 0
-		def winch(*a):
+		heard = told = 0
+		def winch(*a): # another one may come in the middle of a look
 		    global heard
 		    heard += 1
-		    look("winch")
 		signal.signal(signal.SIGWINCH, winch)
 		if "group" in sys.argv:
 		    signal.signal(signal.SIGTTOU, signal.SIG_IGN)
@@ -134,6 +133,9 @@ write_job()
 		    termios.tcsetattr(t, termios.TCSANOW, a)
 		look("look")
 		while not os.path.exists("end"):
+		    if told != heard:
+		        told = heard
+		        look("winch")
 		    if os.path.exists("again"):
 		        os.unlink("again")
 		        look("look")
