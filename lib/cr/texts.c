@@ -161,13 +161,18 @@ static void global(struct buf *b, struct dump *d, const struct ckpt_opts *o)
 
 	for (size_t i = 0; i < d->nprocs; i++) {
 		struct dproc *p = d->procs[i];
+		const struct dproc *parent = p->zombie ? dump_find(d, p->vppid) : NULL;
+		struct proc_status s = p->status;
 
 		rec_begin(b, "proc");
 		rec_put_i64(b, "PID", p->vpid);
 		rec_put_i64(b, "PPID", p->vppid);
 		rec_put_i64(b, "PGID", p->vpgid);
 		rec_put_i64(b, "SID", p->vsid);
-		nspid_put(d, b, &p->status);
+		/* The namespace of one that was process 1 has ended: nobody sees its number there (ns.c). */
+		if (parent && s.nnspid > parent->status.nnspid)
+			s.nnspid = parent->status.nnspid;
+		nspid_put(d, b, &s);
 		rec_put_i64(b, "EXIT_SIGNAL", p->stat.exit_signal);
 		if (p->zombie)
 			rec_put_i64(b, "ZOMBIE", p->stat.exit_code);

@@ -166,10 +166,21 @@ static int ns_dump_proc(struct dump *d, struct dproc *p, struct err *e)
 	return 0;
 }
 
+/* Process 1 of a PID namespace that has ended is but a zombie of its parent. Of others it cannot be told whether theirs has. */
+static int zombie_check(struct dump *d, const struct dproc *p)
+{
+	const struct dproc *parent = dump_find(d, p->vppid);
+	const struct proc_status *s = &p->status;
+
+	if (!parent || s->nnspid <= parent->status.nnspid || s->nspid[s->nnspid - 1] == 1)
+		return 0;
+	return refuse(d, p, "a zombie in another PID namespace than its parent's");
+}
+
 static int ns_check(struct dump *d, struct dproc *p, struct err *e)
 {
 	if (p->zombie)
-		return 0;
+		return zombie_check(d, p);
 	if (p == first_living(d) && (objects_check(d, e) < 0 || all_sharing_check(d, e) < 0))
 		return -1;
 	if (spaces_check(d, p, e) < 0 || (p->nthr > 1 && threads_check(d, p, e) < 0))

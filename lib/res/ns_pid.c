@@ -76,13 +76,10 @@ static int pid_check(struct dump *d, struct dns *n, struct err *e)
 	if (!first)
 		return refuse(d, n->p, "a PID namespace (%llu) whose first process is not in the job", (unsigned long long)n->ino);
 	for (size_t i = 0; i < d->nprocs; i++) {
-		struct dproc *p = d->procs[i], *parent;
+		struct dproc *p = d->procs[i];
 
 		if (!p->zombie && p->ns[NSK_PID] == n)
 			member_check(d, p, n, first);
-		parent = p->zombie ? dump_find(d, p->vppid) : NULL;
-		if (parent && parent->ns[NSK_PID] == n && p->status.nnspid != parent->status.nnspid)
-			refuse(d, p, "a zombie in a PID namespace that has ended");
 	}
 	return 0;
 }

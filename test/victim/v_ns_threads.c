@@ -1,5 +1,6 @@
 /* Threads in a user namespace that their PID namespace does not belong to: it was made in the one above (as bubblewrap does it for a new /dev), so
- * no process there may choose the threads' numbers. They and the threads' work must be the same after the restart. */
+ * no process there may choose the threads' numbers. They and the threads' work must be the same after the restart. And a zombie that was the first process
+ * of a PID namespace, and waits for its parent outside of it. */
 #include "victim.h"
 #include <pthread.h>
 #include <sched.h>
@@ -98,11 +99,15 @@ int main(int argc, char **argv)
 {
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
-	pid_t pid;
+	pid_t pid, zombie;
 	char c;
 	int st;
 
 	victim_init(argc, argv);
+	/* A zombie that was the first process of a PID namespace, which has ended with it. */
+	zombie = (pid_t)syscall(SYS_clone, SIGCHLD | CLONE_NEWPID | (uid ? CLONE_NEWUSER : 0), NULL, NULL, NULL, NULL);
+	if (!zombie)
+		_exit(7);
 	if (pipe2(ready, O_CLOEXEC) || pipe2(go, O_CLOEXEC))
 		victim_fail("pipes");
 	pid = fork();
@@ -129,6 +134,8 @@ int main(int argc, char **argv)
 		victim_fail("the process in the namespaces cannot be built: %x", (unsigned)st);
 	}
 	victim_wait();
+	if (zombie > 0 && (waitpid(zombie, &st, WNOHANG) != zombie || !WIFEXITED(st) || WEXITSTATUS(st) != 7))
+		victim_fail("the zombie of another PID namespace is not what it was: %x", (unsigned)st);
 	close(go[0]);
 	close(go[1]);
 	if (waitpid(pid, &st, 0) != pid || !WIFEXITED(st) || WEXITSTATUS(st))
