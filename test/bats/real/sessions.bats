@@ -190,8 +190,7 @@ sshd_session()
 	as xcgexec -d -j "$JOB" -o out -e err -- bash job.sh >/dev/null
 	for ((i = 0; i < ROUNDS + 2; i++)); do
 		sleep 0.4
-		job_ended && break
-		checkpoint_kill
+		checkpoint_kill || { job_ended && break; return 1; }
 		restart
 	done
 	[ "$i" -gt 0 ]
@@ -220,17 +219,17 @@ sshd_session()
 		rsync --daemon --no-detach --config=$PWD/rsyncd.conf &
 		server=\$!
 		until perl -MIO::Socket::INET -e 'exit !IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $port)'; do sleep 0.1; done
-		rsync -a --bwlimit=10000 rsync://127.0.0.1:$port/m/ to/ || exit 1
+		rsync -a --bwlimit=$((ROUNDS > 1 ? 3000 : 10000)) rsync://127.0.0.1:$port/m/ to/ || exit 1
 		kill \$server
 	END
 	as xcgexec -d -j "$JOB" -o out -e err -- bash job.sh >/dev/null
 	wait_until test -d to
 	for ((i = 0; i < ROUNDS; i++)); do
-		checkpoint_kill
+		checkpoint_kill || { job_ended && break; return 1; }
 		restart
 		sleep 0.2
-		job_ended && break
 	done
+	[ "$i" -gt 0 ]
 	finish 0
 	diff -r from to
 }
