@@ -21,7 +21,7 @@ box_py()
 {
 	cat <<-'END'
 		import hashlib, mmap, os, random, socket, sys
-		n, r = 220 * int(os.environ["LENGTH"]), random.Random(7)
+		n, r = 400 * int(os.environ["LENGTH"]), random.Random(7)
 		log = open("log", "a", buffering=1)
 		os.mkdir("/tmp/box"); os.chdir("/tmp/box")
 		l = socket.socket(socket.AF_UNIX); l.bind("/tmp/box/sock"); l.listen()
