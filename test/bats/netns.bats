@@ -308,3 +308,17 @@ open("ok", "w").close()' >/dev/null
 	XOS_WAIT=40 wait_until there p.ok p.fail
 	[ -e p.ok ]
 }
+
+# Two restarts, as victims.bats has them, would hide an order that each restart turns round.
+@test "links, addresses and routes after a single restart" {
+	need_root
+	need_victim v_netns
+	clean xcgexec -d -q -j "$JOB" -- "$XOS_BUILD/victim/v_netns" "$PWD/p" >/dev/null
+	wait_until there p.{ready,skip,fail}
+	[ ! -e p.skip ] || skip "$(cat p.skip)"
+	clean xcheckpoint -k -q "$JOB"
+	clean xrestart -d -q "$JOB" >/dev/null
+	touch p.go
+	wait_until there p.ok p.fail
+	[ -e p.ok ] || { cat p.fail >&2; false; }
+}
