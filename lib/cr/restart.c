@@ -209,7 +209,7 @@ static int make(struct restore *r, struct restart_run *run, struct err *e)
 	r->img_fd = fcntl(image_fd(r->img), F_DUPFD_CLOEXEC, r->fd_base);
 	if (r->img_fd < 0)
 		return err_sys(e, "cannot keep the image open");
-	if (sysv_make(r, e) || mqueue_make(r, e) || shm_make(r, e) || clocks_make(r, e) || fs_prepare(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e) ||
+	if (sysv_make(r, e) || mqueue_make(r, e) || shm_make(r, e) || mfiles_link(r, e) || clocks_make(r, e) || fs_prepare(r, e) || tree_make(r, run, e) || tree_groups(r, e) || tree_zombies(r, e) ||
 	    each(r, "restart.sessions", tty_session_finish, e) || ns_complete(r, e) || each(r, "restart.namespaces", ns_enter_born, e) ||
 	    pidfd_make(r, e))
 		return -1;

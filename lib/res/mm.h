@@ -38,6 +38,7 @@ struct mfile {                         /* a file that is mapped */
 	const struct dns *mnt;                 /* the mount namespace of p's own where the path leads to it, NULL: the reference */
 	struct dproc *p; struct proc_map *m;   /* one of its mappings */
 	struct stat st; int fd;                /* fd: content of a deleted file, or -1 */
+	bool exe;                              /* a process has it as /proc/PID/exe */
 };
 struct dshm {                          /* a shared memory object: MAP_SHARED|MAP_ANONYMOUS, or a memfd without descriptor */
 	uint64_t dev, ino, size; char *name;   /* name: memfd's, NULL: anonymous */
@@ -85,7 +86,11 @@ struct rmm {
 	struct rec rec;                /* the mm record */
 	uint64_t vdso, vdso_text, vdso_end;  /* start of vvar+vdso, of the code, its end; 0: has none */
 };
-struct rmfile { int fd; bool ghost; /* made anew, without name */ };
+struct rmfile {
+	int fd;                        /* -1: not there yet */
+	bool ghost;                    /* made anew, without name */
+	uint32_t memfd, shm;           /* or it is that memfd of `files`, of `shm`; 0: neither */
+};
 struct rshm {
 	uint64_t size, huge_kb, off;   /* off: in the temp area */
 	bool memfd; int fd;            /* a memfd of its own, -1 */
@@ -96,6 +101,7 @@ struct rshm {
 int mm_parse(struct restore *r, struct rproc *p, struct err *e);
 bool mm_has_cow(const struct rproc *p);
 int mfiles_open(struct restore *r, struct err *e);
+int mfiles_link(struct restore *r, struct err *e);    /* memfds, which are open by now, and made as shared memory */
 int shm_parse(struct restore *r, struct err *e);      /* sizes; r->temp_len */
 int shm_make(struct restore *r, struct err *e);       /* maps and fills the objects at r->temp in the restorer */
 /* Finds room for boot and temp areas that is free in every process of the job and here. */

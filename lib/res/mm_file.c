@@ -1,12 +1,14 @@
 /* mm_file: files that are mapped, executables and libraries among them.
  *
- * Member `maps`: TYPE="map" ID= PATH= DEV= INO= SIZE= MTIME= MODE= [WRITE="1"] [GHOST="1" UID= GID=]
+ * Member `maps`: TYPE="map" ID= PATH= DEV= INO= SIZE= MTIME= MODE= [WRITE="1"] [MEMFD=id | SHM=id | GHOST="1" UID= GID=]
+ * MEMFD, SHM: a memfd mapped private that is in `files`, in `shm`: what others write to it shows in pages that the process has not written itself.
  * WRITE: somebody maps it shared and may write it. A deleted file's content is raw member mapghost_ID.
  * On restart a file that is mapped must be the file that it was (size and time of change), else nothing is restarted:
  * code pages are not in the image. */
 #include "res/mm.h"
 #include "common/cleanup.h"
 #include "common/log.h"
+#include "res/fd_ops.h"
 #include "res/fd_reg.h"
 #include "res/mm_flags.h"
 #include "res/ns_obj.h"
@@ -158,6 +160,7 @@ int mfile_exe(struct dump *d, struct dproc *p, uint32_t *id, struct err *e)
 		return err_sys(e, "cannot look at %s", link);
 	for (size_t i = 0; i < d->nmfiles; i++)
 		if (d->mfiles[i].ino == st.st_ino && (d->mfiles[i].st.st_dev == st.st_dev || d->mfiles[i].dev == st.st_dev)) {
+			d->mfiles[i].exe = true;
 			*id = (uint32_t)i + 1;
 			return 0;
 		}
@@ -168,6 +171,7 @@ int mfile_exe(struct dump *d, struct dproc *p, uint32_t *id, struct err *e)
 	f->ino = st.st_ino;
 	f->st = st;
 	f->p = p;
+	f->exe = true;
 	f->path = strdup(path);
 	*id = (uint32_t)d->nmfiles;
 	f->deleted = st.st_nlink == 0 || !leads_to(d, p, path, st.st_ino, &named, &f->mnt);
@@ -179,11 +183,41 @@ int mfile_exe(struct dump *d, struct dproc *p, uint32_t *id, struct err *e)
 	return f->path ? 0 : err_set(e, EX_FAILED, "out of memory");
 }
 
+static int ghost_dump(struct dump *d, const struct mfile *f, size_t id, struct buf *out, struct err *e)
+{
+	char name[32];
+
+	rec_put_u64(out, "GHOST", 1);
+	rec_put_u64(out, "UID", f->st.st_uid);
+	rec_put_u64(out, "GID", f->st.st_gid);
+	snprintf(name, sizeof name, "mapghost_%zu", id);
+	return dump_raw_fd(d, name, f->fd, 0, (uint64_t)f->st.st_size, e);
+}
+
+/* Where else the content of a memfd is. Not of an executable: what is open for writing, as that is, cannot be one. */
+static bool memfd_link(struct dump *d, const struct mfile *f, struct buf *out)
+{
+	struct dfile *open = files_find_inode(d, &(struct stat){ .st_dev = f->st.st_dev, .st_ino = f->ino });
+
+	if (f->exe || strncmp(f->path, "/memfd:", 7))
+		return false;
+	if (open && open->ops == &fd_memfd_ops) {
+		rec_put_u64(out, "MEMFD", open->id);
+		return true;
+	}
+	for (size_t i = 0; i < d->nshm; i++)
+		if (d->shm[i].ino == f->ino && d->shm[i].dev == f->dev) {
+			rec_put_u64(out, "SHM", i + 1);
+			return true;
+		}
+	return false;
+}
+
 int mfiles_dump(struct dump *d, struct buf *out, struct err *e)
 {
 	for (size_t i = 0; i < d->nmfiles; i++) {
 		struct mfile *f = &d->mfiles[i];
-		char t[64], name[32];
+		char t[64];
 
 		rec_begin(out, "map");
 		rec_put_u64(out, "ID", i + 1);
@@ -198,14 +232,8 @@ int mfiles_dump(struct dump *d, struct buf *out, struct err *e)
 		rec_put_hex(out, "MODE", f->st.st_mode);
 		if (f->write)
 			rec_put_u64(out, "WRITE", 1);
-		if (f->deleted) {
-			rec_put_u64(out, "GHOST", 1);
-			rec_put_u64(out, "UID", f->st.st_uid);
-			rec_put_u64(out, "GID", f->st.st_gid);
-			snprintf(name, sizeof name, "mapghost_%zu", i + 1);
-			if (dump_raw_fd(d, name, f->fd, 0, (uint64_t)f->st.st_size, e))
-				return -1;
-		}
+		if (f->deleted && !memfd_link(d, f, out) && ghost_dump(d, f, i + 1, out, e))
+			return -1;
 		rec_end(out);
 	}
 	return 0;
@@ -263,14 +291,19 @@ static int open_one(struct restore *r, const struct rec *rec, size_t i, struct e
 {
 	const char *path;
 	char to[PATH_MAX], name[32];
-	uint64_t write, ghost, mode, uid, gid, mnt;
+	uint64_t write, ghost, mode, uid, gid, mnt, memfd, shm;
 	int fd;
 
 	if (rec_str(rec, "PATH", &path, e) || rec_u64_or(rec, "WRITE", 1, 0, &write, e) ||
 	    rec_u64_or(rec, "GHOST", 1, 0, &ghost, e) || rec_u64(rec, "MODE", UINT32_MAX, &mode, e) ||
 	    rec_u64_or(rec, "UID", UINT32_MAX, 0, &uid, e) || rec_u64_or(rec, "GID", UINT32_MAX, 0, &gid, e) ||
-	    rec_u64_or(rec, "MNT", NS_MAX, 0, &mnt, e))
+	    rec_u64_or(rec, "MNT", NS_MAX, 0, &mnt, e) || rec_u64_or(rec, "MEMFD", r->nfiles, 0, &memfd, e) ||
+	    rec_u64_or(rec, "SHM", RES_MAX_VMAS, 0, &shm, e))
 		return -1;
+	r->mfiles[i].memfd = (uint32_t)memfd;
+	r->mfiles[i].shm = (uint32_t)shm;
+	if (memfd || shm)
+		return 0;
 	if (path[0] != '/')
 		return err_set(e, EX_BAD_IMAGE, "path \"%s\" is not absolute", path);
 	if (ghost) {
@@ -328,4 +361,32 @@ int mfiles_open(struct restore *r, struct err *e)
 	}
 	rec_list_free(&l);
 	return rc;
+}
+
+/* A description of its own that writes nothing: it is mapped private. */
+static int link_one(struct restore *r, const struct rmfile *f)
+{
+	char path[64];
+	int from = f->memfd ? r->files[f->memfd - 1].fd : r->shm[f->shm - 1].fd;
+
+	snprintf(path, sizeof path, "/proc/self/fd/%d", from);
+	return open(path, O_RDONLY | O_CLOEXEC);
+}
+
+int mfiles_link(struct restore *r, struct err *e)
+{
+	for (size_t i = 0; i < r->nmfiles; i++) {
+		struct rmfile *f = &r->mfiles[i];
+
+		if (!f->memfd && !f->shm)
+			continue;
+		if (f->memfd ? r->files[f->memfd - 1].ops != &fd_memfd_ops : f->shm > r->nshm || !r->shm[f->shm - 1].memfd)
+			return err_set(e, EX_BAD_IMAGE, "maps: %zu is no memfd", i + 1);
+		f->fd = link_one(r, f);
+		if (f->fd >= 0)
+			f->fd = restore_high_fd(r, f->fd);
+		if (f->fd < 0)
+			return err_sys(e, "cannot open a memfd again");
+	}
+	return 0;
 }
