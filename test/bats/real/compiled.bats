@@ -37,7 +37,7 @@ setup_file() { wants go=golang-go rg=ripgrep java=default-jre-headless javac=def
 				return new java.math.BigInteger(1, b).toString(16);
 			}
 			public static void main(String[] a) throws Exception {
-				int n = 60 * Integer.parseInt(System.getenv("LENGTH"));
+				int n = 400 * Integer.parseInt(System.getenv("LENGTH"));
 				ServerSocketChannel l = ServerSocketChannel.open().bind(new InetSocketAddress("127.0.0.1", 0));
 				int port = ((InetSocketAddress) l.getLocalAddress()).getPort();
 				l.configureBlocking(false);
