@@ -188,6 +188,7 @@ survive()
 	PLACE=${PLACE:-$BATS_TEST_TMPDIR} STATUS=0
 	as mkdir "$PLACE/plain" && cd "$PLACE/plain" && prepare || return 1
 	as timeout "$SLOW" sh -c 'exec "$@" >out 2>err' sh "$@" || STATUS=$?
+	[ "$STATUS" -eq 0 ] || tell "the undisturbed run ended with $STATUS: $(tail -n 3 err)"
 	TOTAL=$(progress)
 	results >"$PLACE/plain.results"
 	[ "$TOTAL" -gt $((2 * ROUNDS)) ] || { tell "progress of the undisturbed run: $TOTAL; status $STATUS: $(tail -n 3 err)"; return 1; }
