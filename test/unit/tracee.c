@@ -654,43 +654,6 @@ static const char *test_event_stop(void)
 	return NULL;
 }
 
-static const char *test_speed(void)
-{
-	pid_t p = start(spinner);
-	uint64_t whole[200], batch[200];
-	enum { N = 200 };
-
-	for (int i = 0; i < N; i++) {
-		struct tracee *t;
-		struct remote *r;
-		uint64_t t0 = now_us(), t1;
-
-		TRY(stop(&t, p));
-		TRY(remote_begin(&r, t, 0, &e));
-		for (int k = 0; k < 70; k++)
-			remote_call(r, "getppid", REMOTE_MUST, SYS_getppid, 0, 0, 0, 0, 0, 0);
-		t1 = now_us();
-		TRY(remote_run(r, &e));
-		batch[i] = now_us() - t1;
-		TRY(remote_end(r, &e));
-		TRY(tracee_detach(t, &e));
-		whole[i] = now_us() - t0;
-	}
-	for (int i = 1; i < N; i++) /* insertion sort: N is small */
-		for (int k = i; k > 0; k--) {
-			uint64_t x;
-
-			if (whole[k] < whole[k - 1])
-				x = whole[k], whole[k] = whole[k - 1], whole[k - 1] = x;
-			if (batch[k] < batch[k - 1])
-				x = batch[k], batch[k] = batch[k - 1], batch[k - 1] = x;
-		}
-	printf("# whole stop with a batch of 70: median %llu us; the batch %llu us\n",
-	       (unsigned long long)whole[N / 2], (unsigned long long)batch[N / 2]);
-	end(p);
-	return NULL;
-}
-
 int main(void)
 {
 	sh = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -712,6 +675,5 @@ int main(void)
 	report("healing what a dead tracer left", test_heal());
 	report("boot, fork, thread, release", test_boot());
 	report("event stop restarts a call", test_event_stop());
-	report("speed", test_speed());
 	return bad != 0;
 }
