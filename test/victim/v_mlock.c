@@ -92,6 +92,10 @@ int main(int argc, char **argv)
 	VICTIM_CHECK(mlock(none, PART) < 0 && errno == ENOMEM);
 	VICTIM_TRY(mlock2(fault, PART, MLOCK_ONFAULT));
 	fault[VM_PAGE] = 1;
+	char flags[512];
+	look(fault, flags);
+	if (!strstr(flags, " lf "))
+		victim_skip("this kernel does not show what is locked on fault");
 	VICTIM_TRY(pipe(ask) | pipe(answer));
 	for (int i = 0; i < 3; i++) {
 		pid_t pid = fork();
