@@ -21,7 +21,7 @@ stress()
 	for ((i = 0; i < ROUNDS; i++)); do
 		sleep 0.7
 		! job_ended || break
-		checkpoint_kill || return 1
+		checkpoint_kill || { [ ! -e too_fast ] || break; return 1; } # its time was over just then
 		restart || return 1
 	done
 	[ "$i" -gt 0 ]
